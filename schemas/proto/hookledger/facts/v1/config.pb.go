@@ -722,9 +722,13 @@ func (x *Sealed) GetBox() []byte {
 }
 
 type WebhookCreated struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Webhook       *Webhook               `protobuf:"bytes,1,opt,name=webhook,proto3" json:"webhook,omitempty"`
-	Secret        *Sealed                `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Webhook *Webhook               `protobuf:"bytes,1,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	Secret  *Sealed                `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	// How many webhooks the account may have, as the node that appended this is
+	// configured; 0 is the rules' own limit. In the record, so that every node
+	// judges by the same one.
+	Limit         uint32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -771,6 +775,13 @@ func (x *WebhookCreated) GetSecret() *Sealed {
 		return x.Secret
 	}
 	return nil
+}
+
+func (x *WebhookCreated) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
 }
 
 // WebhookUpdated carries the whole webhook after the change: true if the
@@ -1134,8 +1145,10 @@ func (x *ApiKey) GetMasterId() string {
 }
 
 type ApiKeyCreated struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Key           *ApiKey                `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   *ApiKey                `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// How many keys that are not revoked the account may have; as in WebhookCreated.
+	Limit         uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1175,6 +1188,13 @@ func (x *ApiKeyCreated) GetKey() *ApiKey {
 		return x.Key
 	}
 	return nil
+}
+
+func (x *ApiKeyCreated) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
 }
 
 type ApiKeyRotated struct {
@@ -1384,7 +1404,8 @@ func (x *CallStarted) GetWebhookId() []byte {
 type CallAnswered struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// fact_id of the CallStarted.
-	StartedId     []byte `protobuf:"bytes,1,opt,name=started_id,json=startedId,proto3" json:"started_id,omitempty"`
+	StartedId []byte `protobuf:"bytes,1,opt,name=started_id,json=startedId,proto3" json:"started_id,omitempty"`
+	// 0 gives the claim back: the call had no effect and may be made again.
 	Status        uint32 `protobuf:"varint,2,opt,name=status,proto3" json:"status,omitempty"`
 	Body          []byte `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1495,10 +1516,11 @@ const file_hookledger_facts_v1_config_proto_rawDesc = "" +
 	"\x0fdisabled_reason\x18\f \x01(\tR\x0edisabledReason\"1\n" +
 	"\x06Sealed\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x10\n" +
-	"\x03box\x18\x02 \x01(\fR\x03box\"}\n" +
+	"\x03box\x18\x02 \x01(\fR\x03box\"\x93\x01\n" +
 	"\x0eWebhookCreated\x126\n" +
 	"\awebhook\x18\x01 \x01(\v2\x1c.hookledger.facts.v1.WebhookR\awebhook\x123\n" +
-	"\x06secret\x18\x02 \x01(\v2\x1b.hookledger.facts.v1.SealedR\x06secret\"\x8b\x01\n" +
+	"\x06secret\x18\x02 \x01(\v2\x1b.hookledger.facts.v1.SealedR\x06secret\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\"\x8b\x01\n" +
 	"\x0eWebhookUpdated\x12)\n" +
 	"\x10expected_version\x18\x01 \x01(\x04R\x0fexpectedVersion\x126\n" +
 	"\awebhook\x18\x02 \x01(\v2\x1c.hookledger.facts.v1.WebhookR\awebhook\x12\x16\n" +
@@ -1531,9 +1553,10 @@ const file_hookledger_facts_v1_config_proto_rawDesc = "" +
 	"\bkey_hash\x18\a \x01(\fR\akeyHash\x12\x1d\n" +
 	"\n" +
 	"revoked_ms\x18\b \x01(\x03R\trevokedMs\x12\x1b\n" +
-	"\tmaster_id\x18\t \x01(\tR\bmasterId\">\n" +
+	"\tmaster_id\x18\t \x01(\tR\bmasterId\"T\n" +
 	"\rApiKeyCreated\x12-\n" +
-	"\x03key\x18\x01 \x01(\v2\x1b.hookledger.facts.v1.ApiKeyR\x03key\"\\\n" +
+	"\x03key\x18\x01 \x01(\v2\x1b.hookledger.facts.v1.ApiKeyR\x03key\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"\\\n" +
 	"\rApiKeyRotated\x12\x1c\n" +
 	"\n" +
 	"old_key_id\x18\x01 \x01(\tR\boldKeyId\x12-\n" +
