@@ -1,0 +1,134 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// Strategy is how a group sync brings the broker's files to the disk.
+type Strategy string
+
+const (
+	// StrategyAuto is StrategySyncFS where the system has it, StrategyFiles elsewhere.
+	StrategyAuto Strategy = ""
+	// StrategySyncFS syncs the file system that holds the data folder, with one system call.
+	StrategySyncFS Strategy = "syncfs"
+	// StrategyFiles syncs each file and folder that changed, in parallel.
+	StrategyFiles Strategy = "files"
+)
+
+// flusher brings what was written before the call to the disk.
+type flusher interface {
+	flush() error
+	close() error
+}
+
+var errClosed = errors.New("the embedded broker is closed")
+
+// syncer lets callers share syncs. A sync serves those who asked before it started; those who ask while it
+// runs are served together by the next.
+type syncer struct {
+	flusher flusher
+	observe func(time.Duration, int)
+	fail    func(error)
+
+	mu     sync.Mutex
+	next   *batch // who waits for the sync that has not started
+	failed error  // sticky
+	closed bool
+	wake   chan struct{}
+	ended  chan struct{}
+}
+
+type batch struct {
+	waiters int
+	done    chan struct{}
+	err     error // set before done is closed
+}
+
+func newSyncer(dir string, o Options, fail func(error)) (*syncer, error) {
+	f, err := newFlusher(dir, o.Strategy, o.sys)
+	if err != nil {
+		return nil, err
+	}
+	s := &syncer{
+		flusher: f, observe: o.ObserveSync, fail: fail,
+		wake: make(chan struct{}, 1), ended: make(chan struct{}),
+	}
+	go s.run()
+	return s, nil
+}
+
+// wait returns when a sync that started after the call has ended.
+func (s *syncer) wait(ctx context.Context) error {
+	s.mu.Lock()
+	switch {
+	case s.failed != nil:
+		s.mu.Unlock()
+		return s.failed
+	case s.closed:
+		s.mu.Unlock()
+		return errClosed
+	}
+	b := s.next
+	if b == nil {
+		b = &batch{done: make(chan struct{})}
+		s.next = b
+		s.wake <- struct{}{} // never blocks: one token for each next
+	}
+	b.waiters++
+	s.mu.Unlock()
+	select {
+	case <-b.done:
+		return b.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *syncer) run() {
+	defer close(s.ended)
+	for range s.wake {
+		s.mu.Lock()
+		b := s.next
+		s.next = nil
+		err := s.failed
+		s.mu.Unlock()
+		// From here on the batch takes no more waiters, and all it has registered before the flush.
+		start := time.Now()
+		if err == nil {
+			err = s.flusher.flush()
+		}
+		took := time.Since(start)
+		if err != nil {
+			s.mu.Lock()
+			s.failed = err
+			s.mu.Unlock()
+			s.fail(err)
+		}
+		s.mu.Lock()
+		waiters := b.waiters
+		s.mu.Unlock()
+		if s.observe != nil {
+			s.observe(took, waiters)
+		}
+		b.err = err
+		close(b.done)
+	}
+}
+
+// close ends the goroutine after the sync that runs and the one that is asked for.
+func (s *syncer) close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	close(s.wake)
+	s.mu.Unlock()
+	<-s.ended
+	return s.flusher.close()
+}
