@@ -1,0 +1,165 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// GroupOptions say how to join a group that shares out the partitions of one topic.
+type GroupOptions struct {
+	// Name of the group, without the topics' prefix.
+	Name string
+	// Topic whose partitions are shared out.
+	Topic Topic
+	// Instance makes the member a static one (KIP-345): a restart under the same
+	// name takes its partitions back without a rebalance.
+	Instance string
+	// Session is how long the group waits for a silent member (default 10 s).
+	Session time.Duration
+	// OnAssigned and OnLost tell of partitions. They run one at a time and hold
+	// up the group: they must return soon. OnLost covers revoked ones too.
+	OnAssigned func(partitions []int32, generation int32)
+	OnLost     func(partitions []int32)
+	// OnHeartbeat is called when a heartbeat was answered, with the time it was sent.
+	OnHeartbeat func(sent time.Time)
+}
+
+// Group is a member of a classic consumer group. It shares out partitions and
+// keeps commits; records are read by a Reader, because a group's own fetching
+// would start wherever it likes.
+type Group struct {
+	log    *Log
+	opts   GroupOptions
+	client *kgo.Client
+}
+
+// heartbeats reports answered heartbeats to the group's owner.
+type heartbeats struct{ answered func(sent time.Time) }
+
+const heartbeatKey = 12 // Kafka's number of the Heartbeat request
+
+// OnBrokerE2E implements kgo.HookBrokerE2E.
+func (h heartbeats) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) {
+	if key == heartbeatKey && e2e.Err() == nil {
+		h.answered(time.Now().Add(-e2e.DurationE2E()))
+	}
+}
+
+// groupName is the group's name on the broker.
+func (l *Log) groupName(name string) string { return l.settings.Prefix + name }
+
+// Join joins a group. Close leaves it.
+func (l *Log) Join(o GroupOptions) (*Group, error) {
+	if o.Session == 0 {
+		o.Session = 10 * time.Second
+	}
+	g := &Group{log: l, opts: o}
+	name := l.Name(o.Topic)
+	opts := []kgo.Opt{
+		kgo.ConsumerGroup(l.groupName(o.Name)),
+		kgo.ConsumeTopics(name),
+		kgo.Balancers(kgo.CooperativeStickyBalancer()),
+		kgo.DisableAutoCommit(),
+		kgo.SessionTimeout(o.Session),
+		kgo.RebalanceTimeout(o.Session),
+		kgo.HeartbeatInterval(time.Second),
+		kgo.OnPartitionsAssigned(func(_ context.Context, c *kgo.Client, m map[string][]int32) {
+			if ps := m[name]; len(ps) > 0 {
+				_, generation := c.GroupMetadata()
+				o.OnAssigned(ps, generation)
+			}
+		}),
+	}
+	lost := func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
+		if ps := m[name]; len(ps) > 0 {
+			o.OnLost(ps)
+		}
+	}
+	opts = append(opts, kgo.OnPartitionsRevoked(lost), kgo.OnPartitionsLost(lost))
+	if o.Instance != "" {
+		opts = append(opts, kgo.InstanceID(o.Instance))
+	}
+	if o.OnHeartbeat != nil {
+		opts = append(opts, kgo.WithHooks(append(l.opts.Hooks[:len(l.opts.Hooks):len(l.opts.Hooks)], heartbeats{o.OnHeartbeat})...))
+	}
+	client, err := l.newClient(opts...)
+	if err != nil {
+		return nil, err
+	}
+	client.PauseFetchTopics(name)
+	g.client = client
+	return g, nil
+}
+
+// Commit records, for each partition, the offset to be read next. It fails
+// when this member no longer belongs to the group.
+func (g *Group) Commit(ctx context.Context, next map[int32]int64) error {
+	offsets := make(map[int32]kgo.EpochOffset, len(next))
+	for p, at := range next {
+		offsets[p] = kgo.EpochOffset{Epoch: -1, Offset: at}
+	}
+	var failed error
+	g.client.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{g.log.Name(g.opts.Topic): offsets}, func(
+		_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error,
+	) {
+		failed = err
+		if err != nil {
+			return
+		}
+		for _, t := range resp.Topics {
+			for _, p := range t.Partitions {
+				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+					failed = errors.Join(failed, fmt.Errorf("partition %d: %w", p.Partition, err))
+				}
+			}
+		}
+	})
+	if failed != nil {
+		return fmt.Errorf("commit to group %q: %w", g.log.groupName(g.opts.Name), failed)
+	}
+	return nil
+}
+
+// Close leaves the group, unless the member is a static one: that keeps its
+// partitions for its next start, until the session times out.
+func (g *Group) Close() { g.client.Close() }
+
+// Committed is what a group has committed for the partitions of a topic.
+// Partitions without a commit are not in it.
+func (l *Log) Committed(ctx context.Context, group string, t Topic) (map[int32]int64, error) {
+	resp, err := l.admin.FetchOffsets(ctx, l.groupName(group))
+	if err == nil {
+		err = resp.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask for the commits of group %q: %w", l.groupName(group), err)
+	}
+	found := make(map[int32]int64)
+	for p, o := range resp.Offsets()[l.Name(t)] {
+		found[p] = o.At
+	}
+	return found, nil
+}
+
+// CommitInitial writes the first commits of a group that nobody has joined yet.
+func (l *Log) CommitInitial(ctx context.Context, group string, t Topic, next map[int32]int64) error {
+	var out kadm.Offsets
+	for p, at := range next {
+		out.AddOffset(l.Name(t), p, at, -1)
+	}
+	resp, err := l.admin.CommitOffsets(ctx, l.groupName(group), out)
+	if err == nil {
+		err = resp.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("write the first commits of group %q: %w", l.groupName(group), err)
+	}
+	return nil
+}

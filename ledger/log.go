@@ -1,0 +1,168 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/plugin/kslog"
+)
+
+// Options say which broker the log is on.
+type Options struct {
+	// Client are the options that every client of the broker needs: seeds,
+	// credentials, TLS.
+	Client []kgo.Opt
+	// Settings of the topics.
+	Settings Settings
+	// Sync waits until what the broker has written survives a power cut; nil
+	// where replication is the broker's answer.
+	Sync func(context.Context) error
+	// Logger gets the clients' warnings. Nil discards them.
+	Logger *slog.Logger
+	// Hooks are added to every client, for metrics.
+	Hooks []kgo.Hook
+}
+
+// Log is the log on one broker or cluster. Its methods are safe for concurrent use.
+type Log struct {
+	opts     Options
+	settings Settings
+	client   *kgo.Client
+	admin    *kadm.Client
+	at       *recordCache
+}
+
+// Open connects to the broker; it makes nothing there. Close ends it.
+func Open(ctx context.Context, opts Options) (*Log, error) {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	l := &Log{opts: opts, settings: opts.Settings}
+	client, err := l.newClient(append(producerOptions(opts.Settings.MaxMessageBytes), kgo.ConsumeResetOffset(kgo.NoResetOffset()))...)
+	if err != nil {
+		return nil, fmt.Errorf("open the log: %w", err)
+	}
+	l.client, l.admin = client, kadm.NewClient(client)
+	if err := client.Ping(ctx); err != nil {
+		client.Close()
+		return nil, fmt.Errorf("reach the Kafka brokers: %w", err)
+	}
+	if l.at, err = newRecordCache(l); err != nil {
+		client.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// Close ends the log's clients. What was appended and not acknowledged fails.
+func (l *Log) Close() {
+	l.at.close()
+	l.client.Close()
+}
+
+// newClient makes a client of the same broker.
+func (l *Log) newClient(opts ...kgo.Opt) (*kgo.Client, error) {
+	all := slices.Concat(l.opts.Client, []kgo.Opt{
+		kgo.WithLogger(kslog.New(l.opts.Logger)),
+		kgo.WithHooks(l.opts.Hooks...),
+		kgo.MetadataMinAge(250 * time.Millisecond),
+		kgo.DisableClientMetrics(),
+	}, opts)
+	client, err := kgo.NewClient(all...)
+	if err != nil {
+		return nil, fmt.Errorf("configure the Kafka client: %w", err)
+	}
+	return client, nil
+}
+
+// producerOptions: acknowledged by all, idempotent, retried for ever. There is
+// no linger: batches form by themselves while a request is under way.
+func producerOptions(maxBytes int) []kgo.Opt {
+	return []kgo.Opt{
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerBatchMaxBytes(int32(min(maxBytes+deadLetterRoom, 1<<30))), //nolint:gosec // bounded
+		kgo.ProducerLinger(0),
+		kgo.ProducerBatchCompression(kgo.NoCompression()),
+		kgo.UnknownTopicRetries(-1),
+		kgo.MaxBufferedBytes(64 << 20),
+		kgo.StopProducerOnDataLossDetected(),
+	}
+}
+
+// Synced returns when everything the broker had written before the call
+// survives a power cut. Callers share one sync.
+func (l *Log) Synced(ctx context.Context) error {
+	if l.opts.Sync == nil {
+		return nil
+	}
+	if err := l.opts.Sync(ctx); err != nil {
+		return fmt.Errorf("sync the log: %w", err)
+	}
+	return nil
+}
+
+// Settings are those the log was opened with.
+func (l *Log) Settings() Settings { return l.settings }
+
+// ClusterID names the cluster.
+func (l *Log) ClusterID(ctx context.Context) (string, error) {
+	m, err := l.admin.BrokerMetadata(ctx)
+	if err != nil {
+		return "", fmt.Errorf("ask for the cluster id: %w", err)
+	}
+	return m.Cluster, nil
+}
+
+// TopicID is the broker's own id of a topic: another one is another topic,
+// though it has the same name.
+func (l *Log) TopicID(ctx context.Context, t Topic) ([16]byte, error) {
+	found, err := l.admin.ListTopics(ctx, l.Name(t))
+	if err != nil {
+		return [16]byte{}, fmt.Errorf("describe topic %q: %w", l.Name(t), err)
+	}
+	d, ok := found[l.Name(t)]
+	if !ok {
+		return [16]byte{}, fmt.Errorf("topic %q is missing: start `hookledger serve` once, or create it", l.Name(t))
+	}
+	if d.Err != nil {
+		return [16]byte{}, fmt.Errorf("describe topic %q: %w", l.Name(t), d.Err)
+	}
+	return d.ID, nil
+}
+
+// Starts asks the leaders for the first offset of every partition of a topic.
+func (l *Log) Starts(ctx context.Context, t Topic) (map[int32]int64, error) {
+	return offsets(l.admin.ListStartOffsets(ctx, l.Name(t)))
+}
+
+// Ends asks the leaders for the offset after the last record of every partition of a topic.
+func (l *Log) Ends(ctx context.Context, t Topic) (map[int32]int64, error) {
+	return offsets(l.admin.ListEndOffsets(ctx, l.Name(t)))
+}
+
+func offsets(listed kadm.ListedOffsets, err error) (map[int32]int64, error) {
+	if err = errors.Join(err, listed.Error()); err != nil {
+		return nil, fmt.Errorf("ask the leaders for offsets: %w", err)
+	}
+	found := make(map[int32]int64)
+	listed.Each(func(o kadm.ListedOffset) { found[o.Partition] = o.Offset })
+	return found, nil
+}
+
+// Trim deletes a partition's records below an offset (DeleteRecords, KIP-107).
+func (l *Log) Trim(ctx context.Context, t Topic, partition int32, below int64) error {
+	var o kadm.Offsets
+	o.AddOffset(l.Name(t), partition, below, -1)
+	resp, err := l.admin.DeleteRecords(ctx, o)
+	if err = errors.Join(err, resp.Error()); err != nil {
+		return fmt.Errorf("trim %s/%d below %d: %w", l.Name(t), partition, below, err)
+	}
+	return nil
+}
