@@ -12,23 +12,23 @@
 -- Partitioned by the record's time; the publisher's created_at is only data.
 CREATE TABLE IF NOT EXISTS {{db}}.events
 (
-    account      LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'The account; empty when the record does not say',
-    event_key    FixedString(16) CODEC(ZSTD(1)) COMMENT 'Hash of (account, event_id) and hash of ordering_key, 8 bytes each',
-    event_id     String CODEC(ZSTD(1)) COMMENT 'The event id: the publisher''s own, or ours',
-    event_type   LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'The event name',
-    index_id     String CODEC(ZSTD(1)) COMMENT 'The index; empty for none',
-    ordering_key String CODEC(ZSTD(1)) COMMENT 'The ordering key; empty for none',
-    source       LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'Who published it (ce_source)',
-    created_at   DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'What the publisher says',
-    fresh        Bool CODEC(ZSTD(1)) COMMENT 'The id was drawn for this record, so it can''t be a repeat',
-    data         String CODEC(ZSTD(1)) COMMENT 'The published JSON, verbatim',
-    status       Enum8('accepted' = 1, 'repeat' = 2, 'invalid' = 3) CODEC(ZSTD(1)) COMMENT 'What became of the record',
-    reason       LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'Why it was not accepted',
-    part         UInt16 CODEC(ZSTD(1)) COMMENT 'Partition of the record',
-    off          UInt64 CODEC(Delta, ZSTD(1)) COMMENT 'Offset of the record',
-    record_time  DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'Timestamp of the record: created_at of its deliveries',
-    record_hash  UInt64 CODEC(NONE) COMMENT 'Hash of the whole record, which `hookledger verify` recomputes from the log',
-    ver          UInt8 CODEC(ZSTD(1)) COMMENT '0 from the record, 1 from its dead letter'
+    account      LowCardinality(String) COMMENT 'The account; empty when the record does not say' CODEC(ZSTD(1)),
+    event_key    FixedString(16) COMMENT 'Hash of (account, event_id) and hash of ordering_key, 8 bytes each' CODEC(ZSTD(1)),
+    event_id     String COMMENT 'The event id: the publisher''s own, or ours' CODEC(ZSTD(1)),
+    event_type   LowCardinality(String) COMMENT 'The event name' CODEC(ZSTD(1)),
+    index_id     String COMMENT 'The index; empty for none' CODEC(ZSTD(1)),
+    ordering_key String COMMENT 'The ordering key; empty for none' CODEC(ZSTD(1)),
+    source       LowCardinality(String) COMMENT 'Who published it (ce_source)' CODEC(ZSTD(1)),
+    created_at   DateTime64(3, 'UTC') COMMENT 'What the publisher says' CODEC(Delta, ZSTD(1)),
+    fresh        Bool COMMENT 'The id was drawn for this record, so it can''t be a repeat' CODEC(ZSTD(1)),
+    data         String COMMENT 'The published JSON, verbatim' CODEC(ZSTD(1)),
+    status       Enum8('accepted' = 1, 'repeat' = 2, 'invalid' = 3) COMMENT 'What became of the record' CODEC(ZSTD(1)),
+    reason       LowCardinality(String) COMMENT 'Why it was not accepted' CODEC(ZSTD(1)),
+    part         UInt16 COMMENT 'Partition of the record' CODEC(ZSTD(1)),
+    off          UInt64 COMMENT 'Offset of the record' CODEC(Delta, ZSTD(1)),
+    record_time  DateTime64(3, 'UTC') COMMENT 'Timestamp of the record: created_at of its deliveries' CODEC(Delta, ZSTD(1)),
+    record_hash  UInt64 COMMENT 'Hash of the whole record, which `hookledger verify` recomputes from the log' CODEC(NONE),
+    ver          UInt8 COMMENT '0 from the record, 1 from its dead letter' CODEC(ZSTD(1))
 )
 ENGINE = ReplacingMergeTree(ver)
 PARTITION BY toMonday(record_time)
