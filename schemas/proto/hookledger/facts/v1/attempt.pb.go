@@ -137,6 +137,8 @@ type AttemptFact struct {
 	// On kinds that are no try: when it happened is started_ms.
 	// The fact_id of the retry command's record is its offset in `deliveries`.
 	CommandOffset uint64 `protobuf:"varint,29,opt,name=command_offset,json=commandOffset,proto3" json:"command_offset,omitempty"`
+	// The round was opened by a retry.
+	Reopened      bool `protobuf:"varint,30,opt,name=reopened,proto3" json:"reopened,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -374,11 +376,18 @@ func (x *AttemptFact) GetCommandOffset() uint64 {
 	return 0
 }
 
+func (x *AttemptFact) GetReopened() bool {
+	if x != nil {
+		return x.Reopened
+	}
+	return false
+}
+
 var File_hookledger_facts_v1_attempt_proto protoreflect.FileDescriptor
 
 const file_hookledger_facts_v1_attempt_proto_rawDesc = "" +
 	"\n" +
-	"!hookledger/facts/v1/attempt.proto\x12\x13hookledger.facts.v1\x1a!hookledger/facts/v1/outcome.proto\"\xb5\b\n" +
+	"!hookledger/facts/v1/attempt.proto\x12\x13hookledger.facts.v1\x1a!hookledger/facts/v1/outcome.proto\"\xd1\b\n" +
 	"\vAttemptFact\x12\x17\n" +
 	"\afact_id\x18\x01 \x01(\fR\x06factId\x121\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1d.hookledger.facts.v1.FactKindR\x04kind\x12\x14\n" +
@@ -414,7 +423,8 @@ const file_hookledger_facts_v1_attempt_proto_rawDesc = "" +
 	"request_id\x18\x1a \x01(\tR\trequestId\x12(\n" +
 	"\x10round_started_ms\x18\x1b \x01(\x03R\x0eroundStartedMs\x12\x1c\n" +
 	"\tcompleted\x18\x1c \x01(\bR\tcompleted\x12%\n" +
-	"\x0ecommand_offset\x18\x1d \x01(\x04R\rcommandOffset*\x9d\x01\n" +
+	"\x0ecommand_offset\x18\x1d \x01(\x04R\rcommandOffset\x12\x1a\n" +
+	"\breopened\x18\x1e \x01(\bR\breopened*\x9d\x01\n" +
 	"\bFactKind\x12\x19\n" +
 	"\x15FACT_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11FACT_KIND_ATTEMPT\x10\x01\x12\x13\n" +

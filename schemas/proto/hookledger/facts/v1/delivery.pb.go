@@ -174,11 +174,13 @@ type DeliveryRetry struct {
 	// Copied from the accepted request.
 	Content *Content `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
 	// The round that the API saw, and whether it had ended.
-	Round         uint64 `protobuf:"varint,3,opt,name=round,proto3" json:"round,omitempty"`
-	Ended         bool   `protobuf:"varint,4,opt,name=ended,proto3" json:"ended,omitempty"`
-	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	Actor         string `protobuf:"bytes,6,opt,name=actor,proto3" json:"actor,omitempty"`
-	AtMs          int64  `protobuf:"varint,7,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	Round     uint64 `protobuf:"varint,3,opt,name=round,proto3" json:"round,omitempty"`
+	Ended     bool   `protobuf:"varint,4,opt,name=ended,proto3" json:"ended,omitempty"`
+	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Actor     string `protobuf:"bytes,6,opt,name=actor,proto3" json:"actor,omitempty"`
+	AtMs      int64  `protobuf:"varint,7,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	// Tries made over all rounds, as the API saw them: a new round's numbers go on from it.
+	Attempts      uint32 `protobuf:"varint,8,opt,name=attempts,proto3" json:"attempts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -262,6 +264,13 @@ func (x *DeliveryRetry) GetAtMs() int64 {
 	return 0
 }
 
+func (x *DeliveryRetry) GetAttempts() uint32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
 var File_hookledger_facts_v1_delivery_proto protoreflect.FileDescriptor
 
 const file_hookledger_facts_v1_delivery_proto_rawDesc = "" +
@@ -274,7 +283,7 @@ const file_hookledger_facts_v1_delivery_proto_rawDesc = "" +
 	"\x0fDeliveryRequest\x126\n" +
 	"\asubject\x18\x01 \x01(\v2\x1c.hookledger.facts.v1.SubjectR\asubject\x126\n" +
 	"\acontent\x18\x02 \x01(\v2\x1c.hookledger.facts.v1.ContentR\acontent\x12\x12\n" +
-	"\x04body\x18\x03 \x01(\fR\x04body\"\xf5\x01\n" +
+	"\x04body\x18\x03 \x01(\fR\x04body\"\x91\x02\n" +
 	"\rDeliveryRetry\x126\n" +
 	"\asubject\x18\x01 \x01(\v2\x1c.hookledger.facts.v1.SubjectR\asubject\x126\n" +
 	"\acontent\x18\x02 \x01(\v2\x1c.hookledger.facts.v1.ContentR\acontent\x12\x14\n" +
@@ -283,7 +292,8 @@ const file_hookledger_facts_v1_delivery_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x05 \x01(\tR\trequestId\x12\x14\n" +
 	"\x05actor\x18\x06 \x01(\tR\x05actor\x12\x13\n" +
-	"\x05at_ms\x18\a \x01(\x03R\x04atMsB4Z2hookledger/schemas/proto/hookledger/facts/v1;factsb\x06proto3"
+	"\x05at_ms\x18\a \x01(\x03R\x04atMs\x12\x1a\n" +
+	"\battempts\x18\b \x01(\rR\battemptsB4Z2hookledger/schemas/proto/hookledger/facts/v1;factsb\x06proto3"
 
 var (
 	file_hookledger_facts_v1_delivery_proto_rawDescOnce sync.Once

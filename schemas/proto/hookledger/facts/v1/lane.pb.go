@@ -266,7 +266,11 @@ type Waiting struct {
 	// Tries made in this round: the place in the schedule.
 	RoundAttempts uint32 `protobuf:"varint,13,opt,name=round_attempts,json=roundAttempts,proto3" json:"round_attempts,omitempty"`
 	// The next try may repeat one that was in flight.
-	MaybeRepeat   bool `protobuf:"varint,14,opt,name=maybe_repeat,json=maybeRepeat,proto3" json:"maybe_repeat,omitempty"`
+	MaybeRepeat bool `protobuf:"varint,14,opt,name=maybe_repeat,json=maybeRepeat,proto3" json:"maybe_repeat,omitempty"`
+	// The webhook's Health.held_ms when this record was written: what it grew by since is held time too.
+	LaneHeldMs int64 `protobuf:"varint,15,opt,name=lane_held_ms,json=laneHeldMs,proto3" json:"lane_held_ms,omitempty"`
+	// The round was opened by a retry.
+	Reopened      bool `protobuf:"varint,16,opt,name=reopened,proto3" json:"reopened,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -399,6 +403,20 @@ func (x *Waiting) GetMaybeRepeat() bool {
 	return false
 }
 
+func (x *Waiting) GetLaneHeldMs() int64 {
+	if x != nil {
+		return x.LaneHeldMs
+	}
+	return 0
+}
+
+func (x *Waiting) GetReopened() bool {
+	if x != nil {
+		return x.Reopened
+	}
+	return false
+}
+
 // Health is what is known of a webhook's receiver. It replaces all earlier ones of its webhook.
 type Health struct {
 	state               protoimpl.MessageState `protogen:"open.v1"`
@@ -416,8 +434,13 @@ type Health struct {
 	FirstFailureMs int64  `protobuf:"varint,9,opt,name=first_failure_ms,json=firstFailureMs,proto3" json:"first_failure_ms,omitempty"`
 	LastFailureMs  int64  `protobuf:"varint,10,opt,name=last_failure_ms,json=lastFailureMs,proto3" json:"last_failure_ms,omitempty"`
 	WebhookVersion uint64 `protobuf:"varint,11,opt,name=webhook_version,json=webhookVersion,proto3" json:"webhook_version,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// How long the webhook was paused or disabled while anything waited for it,
+	// without the pause that began at held_since_ms.
+	HeldMs int64 `protobuf:"varint,12,opt,name=held_ms,json=heldMs,proto3" json:"held_ms,omitempty"`
+	// Since when it is paused or disabled; 0 when it is not.
+	HeldSinceMs   int64 `protobuf:"varint,13,opt,name=held_since_ms,json=heldSinceMs,proto3" json:"held_since_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Health) Reset() {
@@ -527,6 +550,20 @@ func (x *Health) GetWebhookVersion() uint64 {
 	return 0
 }
 
+func (x *Health) GetHeldMs() int64 {
+	if x != nil {
+		return x.HeldMs
+	}
+	return 0
+}
+
+func (x *Health) GetHeldSinceMs() int64 {
+	if x != nil {
+		return x.HeldSinceMs
+	}
+	return 0
+}
+
 // Checkpoint lets a new owner read from here.
 type Checkpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -540,6 +577,11 @@ type Checkpoint struct {
 	Sources       []*SourceMark `protobuf:"bytes,4,rep,name=sources,proto3" json:"sources,omitempty"`
 	LanesFloor    uint64        `protobuf:"varint,5,opt,name=lanes_floor,json=lanesFloor,proto3" json:"lanes_floor,omitempty"`
 	AttemptsFloor uint64        `protobuf:"varint,6,opt,name=attempts_floor,json=attemptsFloor,proto3" json:"attempts_floor,omitempty"`
+	// From here `attempts` has the ends that are remembered to judge retries by hand.
+	EndsFloor uint64 `protobuf:"varint,7,opt,name=ends_floor,json=endsFloor,proto3" json:"ends_floor,omitempty"`
+	// The last word of an owner that drained: it had nothing in flight and starts nothing
+	// after it, so what its successor sends repeats nothing.
+	Clean         bool `protobuf:"varint,8,opt,name=clean,proto3" json:"clean,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -614,6 +656,20 @@ func (x *Checkpoint) GetAttemptsFloor() uint64 {
 		return x.AttemptsFloor
 	}
 	return 0
+}
+
+func (x *Checkpoint) GetEndsFloor() uint64 {
+	if x != nil {
+		return x.EndsFloor
+	}
+	return 0
+}
+
+func (x *Checkpoint) GetClean() bool {
+	if x != nil {
+		return x.Clean
+	}
+	return false
 }
 
 type SourceMark struct {
@@ -740,9 +796,11 @@ func (x *Owner) GetReplacedEpoch() uint64 {
 
 // Deletion says that a delivery's open record ended. It is valid in any epoch.
 type Deletion struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	DeliveryId    []byte                 `protobuf:"bytes,2,opt,name=delivery_id,json=deliveryId,proto3" json:"delivery_id,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Key        []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	DeliveryId []byte                 `protobuf:"bytes,2,opt,name=delivery_id,json=deliveryId,proto3" json:"delivery_id,omitempty"`
+	// Where the record with that key lies: an index that keeps offsets need not keep keys.
+	Offset        uint64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -791,6 +849,13 @@ func (x *Deletion) GetDeliveryId() []byte {
 	return nil
 }
 
+func (x *Deletion) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
 var File_hookledger_facts_v1_lane_proto protoreflect.FileDescriptor
 
 const file_hookledger_facts_v1_lane_proto_rawDesc = "" +
@@ -810,7 +875,7 @@ const file_hookledger_facts_v1_lane_proto_rawDesc = "" +
 	"checkpoint\x122\n" +
 	"\x05owner\x18\r \x01(\v2\x1a.hookledger.facts.v1.OwnerH\x00R\x05owner\x12;\n" +
 	"\bdeletion\x18\x0e \x01(\v2\x1d.hookledger.facts.v1.DeletionH\x00R\bdeletionB\b\n" +
-	"\x06record\"\x8c\x04\n" +
+	"\x06record\"\xca\x04\n" +
 	"\aWaiting\x126\n" +
 	"\asubject\x18\x01 \x01(\v2\x1c.hookledger.facts.v1.SubjectR\asubject\x126\n" +
 	"\acontent\x18\x02 \x01(\v2\x1c.hookledger.facts.v1.ContentR\acontent\x12\x14\n" +
@@ -826,7 +891,10 @@ const file_hookledger_facts_v1_lane_proto_rawDesc = "" +
 	"\aheld_ms\x18\v \x01(\x03R\x06heldMs\x12\"\n" +
 	"\rheld_since_ms\x18\f \x01(\x03R\vheldSinceMs\x12%\n" +
 	"\x0eround_attempts\x18\r \x01(\rR\rroundAttempts\x12!\n" +
-	"\fmaybe_repeat\x18\x0e \x01(\bR\vmaybeRepeat\"\x85\x03\n" +
+	"\fmaybe_repeat\x18\x0e \x01(\bR\vmaybeRepeat\x12 \n" +
+	"\flane_held_ms\x18\x0f \x01(\x03R\n" +
+	"laneHeldMs\x12\x1a\n" +
+	"\breopened\x18\x10 \x01(\bR\breopened\"\xc2\x03\n" +
 	"\x06Health\x12\x1d\n" +
 	"\n" +
 	"webhook_id\x18\x01 \x01(\fR\twebhookId\x12\x18\n" +
@@ -840,7 +908,9 @@ const file_hookledger_facts_v1_lane_proto_rawDesc = "" +
 	"\x10first_failure_ms\x18\t \x01(\x03R\x0efirstFailureMs\x12&\n" +
 	"\x0flast_failure_ms\x18\n" +
 	" \x01(\x03R\rlastFailureMs\x12'\n" +
-	"\x0fwebhook_version\x18\v \x01(\x04R\x0ewebhookVersion\"\xdd\x01\n" +
+	"\x0fwebhook_version\x18\v \x01(\x04R\x0ewebhookVersion\x12\x17\n" +
+	"\aheld_ms\x18\f \x01(\x03R\x06heldMs\x12\"\n" +
+	"\rheld_since_ms\x18\r \x01(\x03R\vheldSinceMs\"\x92\x02\n" +
 	"\n" +
 	"Checkpoint\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x04R\bposition\x12\x10\n" +
@@ -851,7 +921,10 @@ const file_hookledger_facts_v1_lane_proto_rawDesc = "" +
 	"\asources\x18\x04 \x03(\v2\x1f.hookledger.facts.v1.SourceMarkR\asources\x12\x1f\n" +
 	"\vlanes_floor\x18\x05 \x01(\x04R\n" +
 	"lanesFloor\x12%\n" +
-	"\x0eattempts_floor\x18\x06 \x01(\x04R\rattemptsFloor\"a\n" +
+	"\x0eattempts_floor\x18\x06 \x01(\x04R\rattemptsFloor\x12\x1d\n" +
+	"\n" +
+	"ends_floor\x18\a \x01(\x04R\tendsFloor\x12\x14\n" +
+	"\x05clean\x18\b \x01(\bR\x05clean\"a\n" +
 	"\n" +
 	"SourceMark\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\x05R\tpartition\x12\x16\n" +
@@ -863,11 +936,12 @@ const file_hookledger_facts_v1_lane_proto_rawDesc = "" +
 	"generation\x18\x01 \x01(\x05R\n" +
 	"generation\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12%\n" +
-	"\x0ereplaced_epoch\x18\x03 \x01(\x04R\rreplacedEpoch\"=\n" +
+	"\x0ereplaced_epoch\x18\x03 \x01(\x04R\rreplacedEpoch\"U\n" +
 	"\bDeletion\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x1f\n" +
 	"\vdelivery_id\x18\x02 \x01(\fR\n" +
-	"deliveryId*n\n" +
+	"deliveryId\x12\x16\n" +
+	"\x06offset\x18\x03 \x01(\x04R\x06offset*n\n" +
 	"\n" +
 	"WaitReason\x12\x1b\n" +
 	"\x17WAIT_REASON_UNSPECIFIED\x10\x00\x12\x15\n" +
