@@ -19,8 +19,10 @@
 //     credentials of an earlier start in place of this one's; the second would bring back the members of
 //     groups, which are processes that ended with the earlier start, as if they lived: their partitions
 //     would wait for a session timeout.
-//   - seq_windows.json is removed once read. It is written by a clean stop only; read again after a crash
-//     it would refuse a living producer's next batch as out of order.
+//   - seq_windows.json is removed once read, and written anew from the log after a crash: an old one would
+//     refuse a living producer's next batch as out of order.
+//   - A log that was not stopped cleanly is walked over first, which bounds the memory of a start and finds
+//     damage (see recover.go).
 //   - Offsets of groups never expire (kfake's default: 7 days without a member, so a machine that was off
 //     for a week would forget where the router stood), and no topic has a retention by default.
 //   - DeleteRecords never removes a partition's last record (see trim.go): kfake keeps the end offset of an
@@ -127,11 +129,11 @@ func start(ctx context.Context, o Options) (*Broker, error) {
 	b.log = &logAdapter{log: o.Logger, fail: b.fail}
 
 	var err error
-	if b.unclean, err = prepare(b.dir); err != nil {
+	if b.unclean, err = prepare(b.dir, o.Logger); err != nil {
 		return nil, err
 	}
 	if b.unclean {
-		o.Logger.Warn("the embedded broker was not stopped cleanly last time: reading its whole log")
+		o.Logger.Warn("the embedded broker was not stopped cleanly last time")
 	}
 	if b.final, err = newSyncer(b.dir, o, b.fail); err != nil {
 		return nil, err
@@ -154,9 +156,15 @@ func start(ctx context.Context, o Options) (*Broker, error) {
 	}
 	b.addrs = b.cluster.ListenAddrs()
 	b.cluster.ControlKey(deleteRecordsKey, keepLastRecord(b.cluster))
-	if err := afterLoad(b.dir); err != nil {
+	err = afterLoad(b.dir)
+	if b.log.truncated.Load() {
+		// The walk before the load has seen whole batches everywhere, so this is a batch whose bytes changed.
+		err = errors.Join(err, fmt.Errorf("the log in %q is damaged: a checksum is wrong (the log says where): bring the folder back from a backup", b.dir))
+	}
+	if err != nil {
 		b.fail(err)
-		return nil, errors.Join(err, b.Close())
+		_ = b.Close() // says the same
+		return nil, err
 	}
 	if o.Fsync == FsyncGroup {
 		b.syncer = b.final

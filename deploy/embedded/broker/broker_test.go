@@ -188,3 +188,67 @@ func TestCleanRestart(t *testing.T) {
 		})
 	}
 }
+
+// startRefused wants Start to fail with an error that names something.
+func startRefused(t *testing.T, path, names string) {
+	t.Helper()
+	dir, err := datadir.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = dir.Close() }()
+	b, err := broker.Start(testContext(t), broker.Options{Dir: dir})
+	if err == nil {
+		_ = b.Close()
+		t.Fatalf("started, want an error that names %q", names)
+	}
+	if !strings.Contains(err.Error(), names) {
+		t.Errorf("got %v, want an error that names %q", err, names)
+	}
+}
+
+// The end of a partition that was trimmed to its end is not forgotten, however the broker stops.
+func TestTrimToTheEnd(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "data")
+	b, stop := open(t, path, broker.Options{})
+	topic := brokertest.Topic(t, b, "a", 2)
+	cl := brokertest.Client(t, b, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	trim := func(at int64) int64 {
+		var o kadm.Offsets
+		o.Add(kadm.Offset{Topic: topic, Partition: 0, At: at})
+		rs, err := kadm.NewClient(cl).DeleteRecords(testContext(t), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, _ := rs.Lookup(topic, 0)
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		return r.LowWatermark
+	}
+	if low := trim(-1); low != 0 {
+		t.Errorf("trim of an empty partition: %d", low)
+	}
+	for range 5 {
+		if err := cl.ProduceSync(testContext(t), &kgo.Record{Topic: topic, Value: []byte("x")}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, at := range []int64{-1, 5, 4} {
+		if low := trim(at); low != 4 {
+			t.Errorf("trim to %d: low watermark %d, want 4: the last record stays", at, low)
+		}
+	}
+	for range 2 {
+		stop()
+		b, stop = open(t, path, broker.Options{})
+		ends, err := kadm.NewClient(brokertest.Client(t, b)).ListEndOffsets(testContext(t), topic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o, _ := ends.Lookup(topic, 0); o.Offset != 5 {
+			t.Errorf("ends at %d, want 5", o.Offset)
+		}
+	}
+}

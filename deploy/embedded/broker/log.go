@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 )
@@ -15,8 +16,9 @@ import (
 // an error, but acknowledges an offset commit, a producer id, a topic or a whole stop whose write failed,
 // and says so only here. All of these messages begin with one of failures.
 type logAdapter struct {
-	log  *slog.Logger
-	fail func(error)
+	log       *slog.Logger
+	fail      func(error)
+	truncated atomic.Bool // kfake found a damaged batch while it loaded
 }
 
 var failures = [...]string{"persist ", "save session state", "rebuildSegments ", "endTx: failed"}
@@ -24,6 +26,9 @@ var failures = [...]string{"persist ", "save session state", "rebuildSegments ",
 // Logf implements kfake.Logger.
 func (l *logAdapter) Logf(level kfake.LogLevel, format string, args ...any) {
 	if level <= kfake.LogLevelWarn {
+		if strings.Contains(format, "truncating %d corrupt bytes") {
+			l.truncated.Store(true)
+		}
 		for _, f := range failures {
 			if strings.HasPrefix(format, f) {
 				l.fail(fmt.Errorf(strings.ReplaceAll(format, "%v", "%w"), args...))

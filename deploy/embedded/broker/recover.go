@@ -1,16 +1,38 @@
 package broker
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"hookledger/deploy/embedded/datadir"
 )
 
-// cleanName marks a clean stop: removed at start, written when everything else is on disk.
-const cleanName = "clean"
+// kfake's own recovery is not enough for a log that has to last, so the folder is made ready before kfake
+// sees it:
+//
+//   - After an unclean stop kfake reads the whole log of all partitions into memory at once, however long
+//     it is. With a snapshot.json that fits the segments it reads them one by one: so one is written here,
+//     from a walk over the batches' headers (see segments.go).
+//   - It passes over a hole in the middle of a partition, and forgets the end of an empty one. The walk
+//     finds both.
+//   - It ignores a torn end of groups.log or pids.log, and appends after it, where the next start will not
+//     look: the torn end is cut off here.
+//   - It forgets the producers' sequence numbers, so that a batch whose acknowledgement was lost is
+//     appended twice. They stand in the batches: the walk writes them down.
+
+const (
+	// cleanName marks a clean stop: removed at start, written when everything else is on disk.
+	cleanName = "clean"
+	// orphansName is where partitions go that topics.json does not name.
+	orphansName = "orphans"
+)
 
 var configs = map[string]string{
 	// A hundred years: an operator who comes back after a month finds every group where it stood.
@@ -18,44 +40,104 @@ var configs = map[string]string{
 	// Only DeleteRecords deletes. One record with an old timestamp would take fresher ones with it.
 	"log.retention.ms":    "-1",
 	"log.retention.bytes": "-1",
+	// A segment is read whole at start, one of each partition at a time, and DeleteRecords frees disk
+	// space by whole segments: kfake's 100 MiB would need gigabytes to start.
+	"log.segment.bytes": strconv.Itoa(16 << 20),
 }
 
-// prepare makes the folder fit for kfake's load (see the package comment), refuses one that kfake would
-// take for a new one although it holds records, and says whether the last stop was unclean.
-func prepare(dir string) (unclean bool, err error) {
-	has := func(name string) bool {
-		_, e := os.Stat(filepath.Join(dir, name))
-		if e != nil && !errors.Is(e, os.ErrNotExist) {
-			err = errors.Join(err, e)
-		}
-		return e == nil
+// prepare makes the folder fit for kfake's load, refuses one that is damaged, and says whether the last
+// stop was unclean.
+func prepare(dir string, log *slog.Logger) (unclean bool, err error) {
+	clean, err1 := exists(dir, cleanName)
+	meta, err2 := exists(dir, "meta.json")
+	topics, err3 := readTopics(dir)
+	parts, err4 := os.ReadDir(filepath.Join(dir, "partitions"))
+	if errors.Is(err4, os.ErrNotExist) {
+		err4 = nil
 	}
-	clean := has(cleanName)
-	meta, topics := has("meta.json"), has("topics.json")
-	parts, e := os.ReadDir(filepath.Join(dir, "partitions"))
-	if e != nil && !errors.Is(e, os.ErrNotExist) {
-		err = errors.Join(err, e)
-	}
-	if err != nil {
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return false, fmt.Errorf("look at the log in %q: %w", dir, err)
 	}
 	// Without either file kfake starts empty, and writes the missing one anew.
-	if len(parts) > 0 && !(meta && topics) {
+	if len(parts) > 0 && (!meta || topics == nil) {
 		return false, fmt.Errorf("the log in %q is damaged: partitions/ holds %d partitions, but meta.json or topics.json, "+
 			"which name them, is missing: bring both back from a backup of the folder, or move the folder away to begin with an empty log",
 			dir, len(parts))
 	}
-	for _, name := range []string{cleanName, "sasl.json", "session_state.json"} {
-		if e := os.Remove(filepath.Join(dir, name)); e != nil && !errors.Is(e, os.ErrNotExist) {
-			return false, e
+	if err := remove(dir, cleanName, "sasl.json", "session_state.json"); err != nil {
+		return false, err
+	}
+	if !meta {
+		return false, nil
+	}
+	if !clean {
+		if err := remove(dir, "seq_windows.json"); err != nil {
+			return false, err
+		}
+		for _, name := range []string{"groups.log", "pids.log"} {
+			if err := cutTornEntries(filepath.Join(dir, name), log); err != nil {
+				return false, fmt.Errorf("repair %q: %w", filepath.Join(dir, name), err)
+			}
 		}
 	}
-	return meta && !clean, datadir.SyncFolder(dir)
+	if err := preparePartitions(dir, parts, topics, clean, log); err != nil {
+		return false, err
+	}
+	return !clean, nil
+}
+
+func preparePartitions(dir string, parts []os.DirEntry, topics map[string]int, clean bool, log *slog.Logger) error {
+	var seqs windows
+	for _, e := range parts {
+		path := filepath.Join(dir, "partitions", e.Name())
+		topic, p, err := splitPartition(e.Name())
+		if err != nil {
+			return fmt.Errorf("%q is not a partition: move it away", path)
+		}
+		if n, known := topics[topic]; !known || int(p) >= n {
+			if err := setAside(dir, e.Name(), log); err != nil {
+				return err
+			}
+			continue
+		}
+		part := partition{path: path, topic: topic, number: p, log: log}
+		if err := part.prepare(clean, &seqs); err != nil {
+			return fmt.Errorf("partition %d of topic %q: %w", p, topic, err)
+		}
+	}
+	if clean {
+		return nil
+	}
+	return seqs.write(filepath.Join(dir, "seq_windows.json"))
+}
+
+// setAside moves a partition of a topic that is not known: its deletion, or its making, was cut short by a
+// crash. kfake would append to its files when a topic of that name is made again.
+func setAside(dir, name string, log *slog.Logger) error {
+	to := filepath.Join(dir, orphansName)
+	if err := os.MkdirAll(to, 0o700); err != nil {
+		return err
+	}
+	to, err := os.MkdirTemp(to, name+".*")
+	if err != nil {
+		return err
+	}
+	log.Warn("the embedded broker set a partition aside whose topic was never completely made or deleted", "partition", name, "to", to)
+	return os.Rename(filepath.Join(dir, "partitions", name), filepath.Join(to, name))
 }
 
 // afterLoad removes what must be read once only, or lie in no file.
-func afterLoad(dir string) error {
-	for _, name := range []string{"seq_windows.json", "sasl.json"} {
+func afterLoad(dir string) error { return remove(dir, "seq_windows.json", "sasl.json") }
+
+func markClean(dir string) error {
+	if err := remove(dir, "sasl.json", "session_state.json"); err != nil {
+		return err
+	}
+	return datadir.WriteFile(filepath.Join(dir, cleanName), nil)
+}
+
+func remove(dir string, names ...string) error {
+	for _, name := range names {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
@@ -63,9 +145,49 @@ func afterLoad(dir string) error {
 	return datadir.SyncFolder(dir)
 }
 
-func markClean(dir string) error {
-	if err := os.Remove(filepath.Join(dir, "sasl.json")); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+func exists(dir, name string) (bool, error) {
+	_, err := os.Stat(filepath.Join(dir, name))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
 	}
-	return datadir.WriteFile(filepath.Join(dir, cleanName), nil)
+	return err == nil, err
+}
+
+// readTopics returns the number of partitions of each topic, nil if there is no topics.json.
+func readTopics(dir string) (map[string]int, error) {
+	b, err := os.ReadFile(filepath.Join(dir, "topics.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var f struct {
+		Topics []struct {
+			Name       string `json:"name"`
+			Partitions int    `json:"partitions"`
+		} `json:"topics"`
+	}
+	if err := json.Unmarshal(b, &f); err != nil {
+		return nil, fmt.Errorf("topics.json: %w", err)
+	}
+	out := make(map[string]int, len(f.Topics))
+	for _, t := range f.Topics {
+		out[t.Name] = t.Partitions
+	}
+	return out, nil
+}
+
+// splitPartition reads the name of a partition's folder: the escaped topic, a dash, the number.
+func splitPartition(name string) (string, int32, error) {
+	i := strings.LastIndexByte(name, '-')
+	if i < 0 {
+		return "", 0, errors.New("no dash")
+	}
+	topic, err := url.PathUnescape(name[:i])
+	if err != nil {
+		return "", 0, err
+	}
+	p, err := strconv.ParseInt(name[i+1:], 10, 32)
+	return topic, int32(p), err
 }

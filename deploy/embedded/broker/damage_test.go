@@ -1,0 +1,144 @@
+package broker_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"hookledger/deploy/embedded/broker"
+	"hookledger/deploy/embedded/broker/brokertest"
+)
+
+// A power cut leaves the files' tails cut, or with garbage. Whatever the place, the log comes up as a prefix
+// of what was written, without gaps, and goes on at its end.
+func TestTailsCutAnywhere(t *testing.T) {
+	t.Parallel()
+	const records = 300
+	src := filepath.Join(t.TempDir(), "data")
+	b, stop := open(t, src, broker.Options{Fsync: broker.FsyncNone})
+	topic := brokertest.Topic(t, b, "cut", 1)
+	cl := brokertest.Client(t, b, kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	for i := range records {
+		r := &kgo.Record{Topic: topic, Value: fmt.Appendf(nil, "%d %s", i, strings.Repeat("x", rand.IntN(200)))}
+		if i%10 > 0 { // batches of one and of several
+			cl.Produce(testContext(t), r, nil)
+		} else if err := cl.ProduceSync(testContext(t), r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := cl.Flush(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+
+	for i := range 16 {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "data")
+			if err := os.CopyFS(path, os.DirFS(src)); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Remove(filepath.Join(path, "broker", "clean")); err != nil {
+				t.Fatal(err)
+			}
+			part := filepath.Join(path, "broker", "partitions", topic+"-0")
+			for _, ext := range []string{"dat", "idx"} {
+				damage(t, filepath.Join(part, "0."+ext), i%2 == 0)
+			}
+			b, _ := open(t, path, broker.Options{Fsync: broker.FsyncNone})
+			if !b.Unclean() {
+				t.Error("a crash counts as a clean stop")
+			}
+			log := readAll(t, b, topic, 1)[0]
+			for n, r := range log {
+				if want := fmt.Sprintf("%d ", n); r.Offset != int64(n) || !strings.HasPrefix(string(r.Value), want) {
+					t.Fatalf("record %d: offset %d, value %.10q", n, r.Offset, r.Value)
+				}
+			}
+			r := &kgo.Record{Topic: topic, Value: []byte("next")}
+			if err := brokertest.Client(t, b).ProduceSync(testContext(t), r).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+			if r.Offset != int64(len(log)) {
+				t.Errorf("the next record has offset %d, want %d", r.Offset, len(log))
+			}
+			if got := readAll(t, b, topic, 1)[0]; len(got) != len(log)+1 || string(got[len(log)].Value) != "next" {
+				t.Errorf("read %d records after the next was appended, want %d", len(got), len(log)+1)
+			}
+		})
+	}
+}
+
+// damage cuts a file at a random place, and may append garbage.
+func damage(t *testing.T, path string, garbage bool) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = b[:rand.IntN(len(b))]
+	if garbage {
+		for range 1 + rand.IntN(300) {
+			b = append(b, byte(rand.IntN(256)))
+		}
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A folder that kfake would take for a new one, although it holds records, is refused: starting would
+// write empty files over what names them.
+func TestMissingNamesAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"meta.json", "topics.json"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "data")
+			b, stop := open(t, path, broker.Options{})
+			topic := brokertest.Topic(t, b, "a", 1)
+			if err := brokertest.Client(t, b).ProduceSync(testContext(t), &kgo.Record{Topic: topic, Value: []byte("x")}).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+			stop()
+			if err := os.Remove(filepath.Join(path, "broker", name)); err != nil {
+				t.Fatal(err)
+			}
+			startRefused(t, path, "damaged")
+		})
+	}
+}
+
+// A segment in the middle that can't be read is said at start.
+func TestHoleIsRefused(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "data")
+	b, stop := open(t, path, broker.Options{Fsync: broker.FsyncNone})
+	topic := brokertest.Prefix(t) + "a"
+	cl := brokertest.Client(t, b)
+	if _, err := kadm.NewClient(cl).CreateTopic(testContext(t), 1, 1, map[string]*string{"segment.bytes": kadm.StringPtr("1000")}, topic); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		if err := cl.ProduceSync(testContext(t), &kgo.Record{Topic: topic, Value: make([]byte, 400)}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	segment := filepath.Join(path, "broker", "partitions", topic+"-0", "0.dat")
+	info, err := os.Stat(segment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(segment, info.Size()-1); err != nil {
+		t.Fatal(err)
+	}
+	startRefused(t, path, topic+"-0")
+	startRefused(t, path, topic+"-0") // and again: the first start has not hidden it
+}

@@ -1,0 +1,243 @@
+package broker
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// partition is one folder of kfake's: segments BASE.dat, of record batches as Kafka sends them, one after
+// another; beside each BASE.idx, with 15 bytes a batch; and snapshot.json, which a clean stop writes.
+type partition struct {
+	path   string
+	topic  string
+	number int32
+	log    *slog.Logger
+}
+
+// snapshot is kfake's snapshot.json, as far as it is used here.
+type snapshot struct {
+	Version          int           `json:"version"`
+	HighWatermark    int64         `json:"high_watermark"`
+	LastStableOffset int64         `json:"last_stable_offset"`
+	LogStartOffset   int64         `json:"log_start_offset"`
+	CreatedAt        time.Time     `json:"created_at"`
+	Segments         []segmentInfo `json:"segments"`
+}
+
+type segmentInfo struct {
+	BaseOffset int64 `json:"base_offset"`
+	Size       int64 `json:"size"`
+}
+
+const snapshotVersion = 1
+
+// prepare brings the files to a state that kfake loads as it is: whole batches, each beginning where the one
+// before ended, and a snapshot that fits.
+func (p *partition) prepare(clean bool, seqs *windows) error {
+	segs, err := p.segments()
+	if err != nil {
+		return err
+	}
+	snap, err := p.snapshot()
+	if err != nil {
+		return err
+	}
+	if clean && snap != nil && slices.Equal(snap.Segments, segs) && (len(segs) > 0 || snap.HighWatermark == 0) {
+		return nil
+	}
+	if clean && (snap == nil || len(segs) > 0 || len(snap.Segments) > 0) {
+		return fmt.Errorf("the log was stopped cleanly, but the files in %q are not those of that stop: "+
+			"bring the folder back from a backup; or remove %q to take what is there as it is", p.path, "broker/"+cleanName)
+	}
+	if snap == nil {
+		snap = &snapshot{CreatedAt: time.Now()}
+	}
+	snap.Version = snapshotVersion
+	if len(segs) == 0 {
+		if snap.HighWatermark == 0 {
+			return nil // nothing was ever written
+		}
+		// kfake reads no snapshot where there is no segment, and would begin at offset 0 again.
+		segs = []segmentInfo{{BaseOffset: snap.HighWatermark}}
+		if err := os.WriteFile(p.segment(snap.HighWatermark), nil, 0o600); err != nil {
+			return err
+		}
+	}
+	end, err := p.walk(segs, seqs)
+	if err != nil {
+		return err
+	}
+	snap.HighWatermark, snap.LastStableOffset, snap.Segments = end, end, segs
+	// An earlier clean stop knows how far the trim was then; later ones are known by the segments they freed.
+	snap.LogStartOffset = min(max(snap.LogStartOffset, segs[0].BaseOffset), end)
+	b, err := json.Marshal(snap)
+	if err != nil {
+		return err
+	}
+	// Not synced: it is written anew after every crash.
+	return os.WriteFile(filepath.Join(p.path, "snapshot.json"), b, 0o600)
+}
+
+func (p *partition) segment(base int64) string {
+	return filepath.Join(p.path, strconv.FormatInt(base, 10)+".dat")
+}
+
+// segments returns the segments by offset.
+func (p *partition) segments() ([]segmentInfo, error) {
+	entries, err := os.ReadDir(p.path)
+	if err != nil {
+		return nil, err
+	}
+	var segs []segmentInfo
+	for _, e := range entries {
+		name, ok := strings.CutSuffix(e.Name(), ".dat")
+		if !ok {
+			continue
+		}
+		base, err := strconv.ParseInt(name, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not a segment: move it away", filepath.Join(p.path, e.Name()))
+		}
+		info, err := e.Info()
+		if err != nil {
+			return nil, err
+		}
+		segs = append(segs, segmentInfo{BaseOffset: base, Size: info.Size()})
+	}
+	slices.SortFunc(segs, func(a, b segmentInfo) int { return int(min(max(a.BaseOffset-b.BaseOffset, -1), 1)) })
+	return segs, nil
+}
+
+// snapshot returns the snapshot of an earlier clean stop; nil if there is none, or a torn one.
+func (p *partition) snapshot() (*snapshot, error) {
+	b, err := os.ReadFile(filepath.Join(p.path, "snapshot.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var s snapshot
+	if json.Unmarshal(b, &s) != nil {
+		return nil, nil
+	}
+	if s.Version != snapshotVersion {
+		return nil, fmt.Errorf("snapshot.json has version %d, want %d: it was written by another version of the broker", s.Version, snapshotVersion)
+	}
+	return &s, nil
+}
+
+// walk follows the batches of all segments and returns the offset after the last. What is torn at the end
+// of the last segment is cut off. Anything else that does not fit is damage, and nothing is changed then.
+func (p *partition) walk(segs []segmentInfo, seqs *windows) (int64, error) {
+	end := segs[0].BaseOffset
+	for i := range segs {
+		s := &segs[i]
+		if s.BaseOffset != end {
+			return 0, p.hole(segs[i-1].BaseOffset, end, s.BaseOffset)
+		}
+		last := i == len(segs)-1
+		var keep *windows
+		if i >= len(segs)-2 { // a producer's last five batches may lie on both sides of a roll
+			keep = seqs
+		}
+		var whole int64
+		var batches int
+		var err error
+		if whole, batches, end, err = p.walkSegment(s.BaseOffset, last, keep); err != nil {
+			return 0, err
+		}
+		if !last && whole != s.Size {
+			return 0, p.hole(s.BaseOffset, end, segs[i+1].BaseOffset)
+		}
+		if last {
+			if err := p.cut(s, whole, batches); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return end, nil
+}
+
+func (p *partition) hole(base, end, next int64) error {
+	return fmt.Errorf("the log is damaged: segment %q can be read up to offset %d, the next begins at %d. "+
+		"If the machine lost power, what comes after was never acknowledged: move the files of offset %d and above out of %q, and start again. "+
+		"Otherwise bring the folder back from a backup", p.segment(base), end, next, next, p.path)
+}
+
+// The fields of a record batch's header (message format 2), up to the number of records.
+const batchHeader = 61
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// walkSegment returns how many bytes and batches at the beginning of a segment are whole, and the offset
+// after them. With check it reads the batches too, and compares their checksums.
+func (p *partition) walkSegment(base int64, check bool, seqs *windows) (whole int64, batches int, end int64, err error) {
+	f, err := os.Open(p.segment(base))
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	end = base
+	var h [batchHeader]byte
+	var body []byte
+	for {
+		if _, err := f.ReadAt(h[:], whole); errors.Is(err, io.EOF) {
+			return whole, batches, end, nil
+		} else if err != nil {
+			return 0, 0, 0, err
+		}
+		size := int64(binary.BigEndian.Uint32(h[8:])) + 12
+		first := int64(binary.BigEndian.Uint64(h[:])) //nolint:gosec // an offset
+		if first != end || size < batchHeader || whole+size > info.Size() || h[16] != 2 {
+			return whole, batches, end, nil
+		}
+		if check {
+			body = slices.Grow(body[:0], int(size))[:size]
+			if _, err := f.ReadAt(body, whole); err != nil {
+				return 0, 0, 0, err
+			}
+			if crc32.Checksum(body[21:], castagnoli) != binary.BigEndian.Uint32(h[17:]) {
+				return whole, batches, end, nil
+			}
+		}
+		seqs.add(p, h[:], first)
+		end += int64(binary.BigEndian.Uint32(h[23:])) + 1
+		whole += size
+		batches++
+	}
+}
+
+// cut removes what is torn from the end of the last segment, and makes its index fit. kfake would cut the
+// segment too, but go on as if it were as long as before.
+func (p *partition) cut(s *segmentInfo, whole int64, batches int) error {
+	if s.Size != whole {
+		p.log.Warn("the embedded broker cut the torn end of a log", "topic", p.topic, "partition", p.number, "bytes", s.Size-whole)
+		if err := os.Truncate(p.segment(s.BaseOffset), whole); err != nil {
+			return err
+		}
+		s.Size = whole
+	}
+	// The index has nothing that the batches have not, except leader epochs and open transactions: with one
+	// broker and no transactions every entry is the same.
+	entry := make([]byte, 15)
+	entry[0] = snapshotVersion
+	entry[1] = byte(crc32.Checksum(entry[2:], castagnoli)) //nolint:gosec // its low byte
+	index := slices.Repeat(entry, batches)
+	return os.WriteFile(strings.TrimSuffix(p.segment(s.BaseOffset), ".dat")+".idx", index, 0o600)
+}
