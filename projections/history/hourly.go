@@ -1,0 +1,53 @@
+package history
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// hourlySQL computes one hour of attempts_hourly anew. An attempt that lies in
+// two records (a completed copy) counts once; grouping in the order of the
+// table keeps the memory small. trailing needs each webhook's last success of
+// the hour, and ver the rows that it was made of, hence the join with a row per
+// webhook. argMin by completed takes the original of an attempt, where both are.
+const hourlySQL = `INSERT INTO {{db}}.attempts_hourly (account, webhook_id, hour, outcome, n, dur_us, lb, ln, last_at, trailing, ver)
+WITH {{from}} AS hour_start, {{to}} AS hour_end
+SELECT account, webhook_id, toStartOfHour(hour_start, 'UTC'), outcome,
+    toUInt32(sum(c)), sum(d), groupArray(b), groupArray(toUInt32(c)), max(latest), toUInt32(sum(t)), any(ver)
+FROM
+(
+    SELECT account, webhook_id, outcome,
+        toUInt8(least(floor(log2(toFloat64(duration_us) + 1) * 8), 255)) AS b,
+        count() AS c, sum(duration_us) AS d, max(started_at) AS latest, countIf(started_at > last_success) AS t, any(whole.ver) AS ver
+    FROM
+    (
+        SELECT account, webhook_id,
+            argMin(tuple(outcome, duration_us, started_at), tuple(completed, off)) AS kept,
+            kept.1 AS outcome, kept.2 AS duration_us, kept.3 AS started_at
+        FROM {{db}}.attempts FINAL
+        WHERE kind = 'attempt' AND started_at >= hour_start AND started_at < hour_end
+        GROUP BY account, webhook_id, delivery_id, attempt_id
+    ) AS each
+    INNER JOIN
+    (
+        SELECT account, webhook_id, maxIf(started_at, outcome = 'delivered') AS last_success, count() AS ver
+        FROM {{db}}.attempts FINAL
+        WHERE kind = 'attempt' AND started_at >= hour_start AND started_at < hour_end
+        GROUP BY account, webhook_id
+    ) AS whole USING (account, webhook_id)
+    GROUP BY account, webhook_id, outcome, b
+    ORDER BY account, webhook_id, outcome, b
+)
+GROUP BY account, webhook_id, outcome`
+
+// Recompute makes the hour's rows of attempts_hourly from attempts. It may be
+// repeated, by anyone, at any time.
+func (h *History) Recompute(ctx context.Context, hour time.Time) error {
+	hour = hour.Truncate(time.Hour)
+	sql := replaceAll(h.sql(hourlySQL), "{{from}}", at(hour), "{{to}}", at(hour.Add(time.Hour)))
+	if err := h.conn.Exec(h.computing(ctx), sql); err != nil {
+		return fmt.Errorf("recompute attempts_hourly of %s: %w", hour.UTC().Format(time.RFC3339), err)
+	}
+	return nil
+}
