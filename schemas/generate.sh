@@ -42,7 +42,7 @@ lint)
 all)
     tools
     buf generate
-    (cd api && oapi-codegen --config oapi-codegen.yaml ../openapi.yaml)
+    (cd api && oapi-codegen --config oapi-codegen.yaml -o server.gen.go ../openapi.yaml)
     ;;
 *) echo "usage: generate.sh [tools|lint]" >&2; exit 2 ;;
 esac

@@ -486,8 +486,8 @@ type WebhookCreate struct {
 	IndexIDs []string `json:"index_ids,omitempty"`
 
 	// Metadata Sent along with every event. At most 16 KiB.
-	Metadata json.RawMessage `json:"metadata,omitempty"`
-	Name     WebhookName     `json:"name"`
+	Metadata Opt[json.RawMessage] `json:"metadata"`
+	Name     WebhookName          `json:"name"`
 
 	// URL https; http only where the operator allows it.
 	URL WebhookURL `json:"url"`

@@ -66,11 +66,14 @@ type Spec struct {
 	doc        *openapi3.T
 	catalogue  *catalogue.Catalogue
 	operations []*Operation
-	byRoute    map[string]*Operation // "GET /path/{template}"
-	methods    map[string][]string   // by template
+	byRoute    map[route]*Operation
+	methods    map[string][]string // by template
 	json       []byte
 	etag       string
 }
+
+// route is how a request is matched to its operation.
+type route struct{ method, template string }
 
 // Load reads the specification that is compiled in and puts the catalogue's names into it. An error means that the
 // program was built wrongly, or that the catalogue is empty.
@@ -79,7 +82,7 @@ func Load(c *catalogue.Catalogue) (*Spec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the API's specification (schemas/openapi.yaml): %w", err)
 	}
-	s := &Spec{doc: doc, catalogue: c, byRoute: map[string]*Operation{}, methods: map[string][]string{}}
+	s := &Spec{doc: doc, catalogue: c, byRoute: map[route]*Operation{}, methods: map[string][]string{}}
 	if len(c.Names()) == 0 {
 		return nil, fmt.Errorf("read the API's specification: the event catalogue is empty: give it at least one name")
 	}
@@ -152,7 +155,7 @@ func (s *Spec) add(path, method string, item *openapi3.PathItem, op *openapi3.Op
 		o.body = op.RequestBody.Value.Content["application/json"].Schema.Value
 	}
 	s.operations = append(s.operations, o)
-	s.byRoute[method+" "+path] = o
+	s.byRoute[route{method, path}] = o
 	s.methods[path] = append(s.methods[path], method)
 	if method == http.MethodGet {
 		s.methods[path] = append(s.methods[path], http.MethodHead)
