@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -27,7 +28,9 @@ type GroupOptions struct {
 	// up the group: they must return soon. OnLost covers revoked ones too.
 	OnAssigned func(partitions []int32, generation int32)
 	OnLost     func(partitions []int32)
-	// OnHeartbeat is called when a heartbeat was answered, with the time it was sent.
+	// OnHeartbeat is called when a heartbeat was answered, with the time it was
+	// sent: then this member belonged to the group's generation, and none of its
+	// partitions goes to another within Session of that time.
 	OnHeartbeat func(sent time.Time)
 }
 
@@ -38,18 +41,9 @@ type Group struct {
 	log    *Log
 	opts   GroupOptions
 	client *kgo.Client
-}
-
-// heartbeats reports answered heartbeats to the group's owner.
-type heartbeats struct{ answered func(sent time.Time) }
-
-const heartbeatKey = 12 // Kafka's number of the Heartbeat request
-
-// OnBrokerE2E implements kgo.HookBrokerE2E.
-func (h heartbeats) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) {
-	if key == heartbeatKey && e2e.Err() == nil {
-		h.answered(time.Now().Add(-e2e.DurationE2E()))
-	}
+	cancel context.CancelFunc
+	beats  sync.WaitGroup
+	named  chan struct{} // the group has named partitions: ask at once
 }
 
 // groupName is the group's name on the broker.
@@ -60,7 +54,7 @@ func (l *Log) Join(o GroupOptions) (*Group, error) {
 	if o.Session == 0 {
 		o.Session = 10 * time.Second
 	}
-	g := &Group{log: l, opts: o}
+	g := &Group{log: l, opts: o, named: make(chan struct{}, 1)}
 	name := l.Name(o.Topic)
 	opts := []kgo.Opt{
 		kgo.ConsumerGroup(l.groupName(o.Name)),
@@ -69,11 +63,15 @@ func (l *Log) Join(o GroupOptions) (*Group, error) {
 		kgo.DisableAutoCommit(),
 		kgo.SessionTimeout(o.Session),
 		kgo.RebalanceTimeout(o.Session),
-		kgo.HeartbeatInterval(time.Second),
+		kgo.HeartbeatInterval(heartbeatEvery),
 		kgo.OnPartitionsAssigned(func(_ context.Context, c *kgo.Client, m map[string][]int32) {
 			if ps := m[name]; len(ps) > 0 {
 				_, generation := c.GroupMetadata()
 				o.OnAssigned(ps, generation)
+				select {
+				case g.named <- struct{}{}:
+				default:
+				}
 			}
 		}),
 	}
@@ -86,16 +84,56 @@ func (l *Log) Join(o GroupOptions) (*Group, error) {
 	if o.Instance != "" {
 		opts = append(opts, kgo.InstanceID(o.Instance))
 	}
-	if o.OnHeartbeat != nil {
-		opts = append(opts, kgo.WithHooks(append(l.opts.Hooks[:len(l.opts.Hooks):len(l.opts.Hooks)], heartbeats{o.OnHeartbeat})...))
-	}
 	client, err := l.newClient(opts...)
 	if err != nil {
 		return nil, err
 	}
 	client.PauseFetchTopics(name)
 	g.client = client
+	ctx, cancel := context.WithCancel(context.Background())
+	g.cancel = cancel
+	if o.OnHeartbeat != nil {
+		g.beats.Go(func() { g.heartbeats(ctx) })
+	}
 	return g, nil
+}
+
+// heartbeatEvery is how often a member shows that it is there.
+const heartbeatEvery = time.Second
+
+// heartbeats asks the coordinator whether this member still belongs to the
+// group's generation. The client sends heartbeats too, but tells nobody how they
+// were answered: an answer that says "unknown member" would pass for proof.
+func (g *Group) heartbeats(ctx context.Context) {
+	tick := time.NewTicker(heartbeatEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-g.named:
+		}
+		member, generation := g.client.GroupMetadata()
+		if member == "" {
+			continue
+		}
+		req := kmsg.NewPtrHeartbeatRequest()
+		req.Group = g.log.groupName(g.opts.Name)
+		req.MemberID, req.Generation = member, generation
+		if g.opts.Instance != "" {
+			req.InstanceID = &g.opts.Instance
+		}
+		sent := time.Now()
+		asking, cancel := context.WithTimeout(ctx, g.opts.Session)
+		resp, err := req.RequestWith(asking, g.client)
+		cancel()
+		// While the group rebalances the answer is an error, and rightly: a member
+		// that doesn't join in time loses its partitions at any moment.
+		if err == nil && resp.ErrorCode == 0 {
+			g.opts.OnHeartbeat(sent)
+		}
+	}
 }
 
 // Commit records, for each partition, the offset to be read next. It fails
@@ -129,7 +167,11 @@ func (g *Group) Commit(ctx context.Context, next map[int32]int64) error {
 
 // Close leaves the group, unless the member is a static one: that keeps its
 // partitions for its next start, until the session times out.
-func (g *Group) Close() { g.client.Close() }
+func (g *Group) Close() {
+	g.cancel()
+	g.client.Close()
+	g.beats.Wait()
+}
 
 // Committed is what a group has committed for the partitions of a topic.
 // Partitions without a commit are not in it.

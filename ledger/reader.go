@@ -142,8 +142,13 @@ func (r *Reader) Next(t Topic, partition int32) int64 {
 
 // Poll waits for records, at most maxRecords of them (0 is as fetched).
 // Batches that are whole come back together with the error of another
-// partition; a *PartitionError is final for its partition, other trouble of
-// the broker is retried inside and not reported. When ctx ends, its error.
+// partition; a *PartitionError is final for its partition, which is read no
+// further until it is added again; other trouble of the broker is retried
+// inside and not reported. When ctx ends, its error.
+//
+// A control record (the end of a transaction; nothing of ours makes one, but a
+// platform's producer may) takes an offset like any other, so it comes out as a
+// record that can't be decoded, with Attrs.IsControl, rather than as a gap.
 func (r *Reader) Poll(ctx context.Context, maxRecords int) ([]Batch, error) {
 	fetches := r.client.PollRecords(ctx, maxRecords)
 	if fetches.IsClientClosed() {
@@ -165,6 +170,7 @@ func (r *Reader) Poll(ctx context.Context, maxRecords int) ([]Batch, error) {
 		fail := func(err error) {
 			errs = append(errs, &PartitionError{Topic: topic, Partition: p.Partition, Offset: next, Err: err})
 			delete(r.next[topic], p.Partition)
+			r.client.RemoveConsumePartitions(map[string][]int32{p.Topic: {p.Partition}})
 		}
 		records := p.Records
 		for len(records) > 0 && records[0].Offset < next { // before a seek

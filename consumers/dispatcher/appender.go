@@ -55,6 +55,7 @@ func (a *appender) replace(failed *ledger.Producer) {
 
 func (a *appender) close() {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.current.Close()
+	current := a.current
+	a.mu.Unlock()
+	current.Close() // it waits for its callbacks, which may take the lock
 }
