@@ -22,7 +22,7 @@ var apiKeyLen = len(APIKeyPrefix) + keyEncoding.EncodedLen(sha256.Size)
 // NewAPIKey is the key of a new key id, and the name of the master key it is derived from.
 func (s *Set) NewAPIKey(keyID string) (key APIKeyText, masterID string) {
 	masterID = s.Current(APIKeys)
-	return derive(s.keys.APIKeys.Keys[masterID], keyID), masterID
+	return derive(s.held().keys.APIKeys.Keys[masterID], keyID), masterID
 }
 
 // APIKey is the key of a key id again, by the name of its master key: what a

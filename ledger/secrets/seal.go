@@ -60,7 +60,7 @@ func (s *Set) Seal(random io.Reader, webhook ids.ID, secret SigningSecret) (*fac
 	if _, err := io.ReadFull(random, box); err != nil {
 		return nil, fmt.Errorf("draw a nonce: %w", err)
 	}
-	box = s.aeads[name].Seal(box, box, []byte(secret.Reveal()), additional(webhook))
+	box = s.held().aeads[name].Seal(box, box, []byte(secret.Reveal()), additional(webhook))
 	return &facts.Sealed{KeyId: name, Box: box}, nil
 }
 
@@ -77,7 +77,7 @@ func (s *Set) Open(webhook ids.ID, keyID string, box []byte) (SigningSecret, err
 		return fail(ErrSealed)
 	}
 	nonce, sealed := box[:chacha20poly1305.NonceSizeX], box[chacha20poly1305.NonceSizeX:]
-	text, err := s.aeads[keyID].Open(nil, nonce, sealed, additional(webhook))
+	text, err := s.held().aeads[keyID].Open(nil, nonce, sealed, additional(webhook))
 	if err != nil {
 		return fail(ErrSealed)
 	}

@@ -69,7 +69,14 @@ func (k *keys) ring(r Ring) *ring {
 }
 
 // Set is a key set. It does not change; its methods are safe for concurrent use.
+//
+// What it holds lies behind a function, the one kind of value that fmt can't
+// look into when it meets a Set in an unexported field, where it asks no method.
 type Set struct {
+	held func() *held
+}
+
+type held struct {
 	keys  *keys
 	aeads map[string]cipher.AEAD
 }
@@ -117,7 +124,7 @@ func (k *keys) add(r Ring, random io.Reader) (string, error) {
 }
 
 func newSet(k *keys) (*Set, error) {
-	s := &Set{keys: k, aeads: make(map[string]cipher.AEAD)}
+	h := &held{keys: k, aeads: make(map[string]cipher.AEAD)}
 	for _, r := range rings {
 		ring := k.ring(r)
 		if len(ring.Keys[ring.Current]) == 0 {
@@ -134,9 +141,9 @@ func newSet(k *keys) (*Set, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w: key %q: %w", ErrCorrupt, name, err)
 		}
-		s.aeads[name] = aead
+		h.aeads[name] = aead
 	}
-	return s, nil
+	return &Set{func() *held { return h }}, nil
 }
 
 // Parse reads a key set from its text, such as an environment variable. No
@@ -195,7 +202,7 @@ func (k *keys) checksum() string {
 
 // text is the set as the file has it.
 func (s *Set) text() ([]byte, error) {
-	k := *s.keys
+	k := *s.held().keys
 	k.Checksum = k.checksum()
 	b, err := json.MarshalIndent(k, "", "  ")
 	if err != nil {
@@ -205,14 +212,14 @@ func (s *Set) text() ([]byte, error) {
 }
 
 // Current is the name of the ring's current key.
-func (s *Set) Current(r Ring) string { return s.keys.ring(r).Current }
+func (s *Set) Current(r Ring) string { return s.held().keys.ring(r).Current }
 
 // Names are the names of the ring's keys.
-func (s *Set) Names(r Ring) []string { return slices.Sorted(maps.Keys(s.keys.ring(r).Keys)) }
+func (s *Set) Names(r Ring) []string { return slices.Sorted(maps.Keys(s.held().keys.ring(r).Keys)) }
 
 // key returns a key by name.
 func (s *Set) key(r Ring, name string) ([]byte, error) {
-	key, ok := s.keys.ring(r).Keys[name]
+	key, ok := s.held().keys.ring(r).Keys[name]
 	if !ok {
 		return nil, fmt.Errorf("%w: %q in ring %s: give this node the key file that has it", ErrUnknownKey, name, r)
 	}
@@ -256,7 +263,7 @@ func (s *Set) Drop(r Ring, name string) (*Set, error) {
 }
 
 func (s *Set) copy() *keys {
-	k := *s.keys
+	k := *s.held().keys
 	for _, r := range rings {
 		k.ring(r).Keys = maps.Clone(k.ring(r).Keys)
 	}

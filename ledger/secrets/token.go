@@ -54,7 +54,7 @@ func (s *Set) SignToken(c Claims, now time.Time, life time.Duration) (Token, err
 	})
 	name := s.Current(Tokens)
 	t.Header["kid"] = name
-	text, err := t.SignedString(s.keys.Tokens.Keys[name])
+	text, err := t.SignedString(s.held().keys.Tokens.Keys[name])
 	if err != nil {
 		return Token{}, fmt.Errorf("sign the token: %w", err)
 	}
