@@ -59,10 +59,8 @@ func (g *Guard) Parse(raw string) (Target, error) {
 	}
 	u, err := url.Parse(raw)
 	if err != nil {
-		if e, ok := errors.AsType[*url.Error](err); ok {
-			err = e.Err // without the URL, which may hold credentials
-		}
-		return Target{}, fmt.Errorf("the URL can't be read (%w): give %s", err, g.wanted())
+		// Without net/url's reason: it quotes the URL, where a password may have slipped.
+		return Target{}, fmt.Errorf("the URL can't be read, check its host, port and percent-encoding: give %s", g.wanted())
 	}
 	t := Target{TLS: u.Scheme == "https"}
 	switch {
