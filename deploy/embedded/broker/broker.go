@@ -217,11 +217,12 @@ func (b *Broker) Serving() datadir.Broker {
 func (b *Broker) ClientOpts() []kgo.Opt { return ClientOpts(b.Serving()) }
 
 // ClientOpts returns what a client needs to connect to the broker of another process, as its serving.json
-// tells it.
+// tells it. Telemetry is off: kfake would throw it away, and each Close would wait for it.
 func ClientOpts(s datadir.Broker) []kgo.Opt {
 	return []kgo.Opt{
 		kgo.SeedBrokers(s.Addrs...),
 		kgo.SASL(scram.Auth{User: s.User, Pass: s.Password.Reveal()}.AsSha256Mechanism()),
+		kgo.DisableClientMetrics(),
 	}
 }
 

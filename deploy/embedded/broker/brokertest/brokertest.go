@@ -117,9 +117,12 @@ func Prefix(t testing.TB) string {
 // Client returns a client of the broker with the given options; it ends with the test.
 func Client(t testing.TB, b *broker.Broker, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	cl, err := kgo.NewClient(append(b.ClientOpts(), opts...)...)
+	// A client asks for metadata at most every 5 s by default, so that a topic made by the test after the
+	// client's first request is found late.
+	opts = append(append(b.ClientOpts(), kgo.MetadataMinAge(10*time.Millisecond)), opts...)
+	cl, err := kgo.NewClient(opts...)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("brokertest: new client: %v", err)
 	}
 	t.Cleanup(cl.Close)
 	return cl
