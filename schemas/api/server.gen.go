@@ -229,7 +229,9 @@ type Attempt struct {
 
 	// ResponseStatusCode Null if there was no answer.
 	ResponseStatusCode *int `json:"response_status_code"`
-	Round              int  `json:"round"`
+
+	// Round The round of tries that it belongs to.
+	Round int64 `json:"round"`
 
 	// StartedAt RFC 3339, UTC, milliseconds.
 	StartedAt Timestamp `json:"started_at"`
@@ -260,8 +262,8 @@ type Delivery struct {
 	ResponseBody       *string         `json:"response_body"`
 	ResponseStatusCode *int            `json:"response_status_code"`
 
-	// Round 1, and one more with each retry of a failed delivery.
-	Round int `json:"round"`
+	// Round Names the round of tries; each retry of a failed delivery opens one with a greater number.
+	Round int64 `json:"round"`
 
 	// Stats Figures over the recorded attempts; in the single delivery only.
 	Stats *DeliveryStats `json:"stats,omitempty"`

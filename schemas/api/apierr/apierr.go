@@ -34,6 +34,7 @@ const (
 	MethodNotAllowed         Code = "method_not_allowed"
 	VersionConflict          Code = "webhook_version_conflict"
 	WebhookLimitReached      Code = "webhook_limit_reached"
+	APIKeyLimitReached       Code = "api_key_limit_reached"
 	IdempotencyMismatch      Code = "idempotency_request_mismatch"
 	IdempotencyInProgress    Code = "idempotency_in_progress"
 	EventIDConflict          Code = "event_id_conflict"
@@ -75,6 +76,7 @@ func Codes() []struct {
 		{MethodNotAllowed, http.StatusMethodNotAllowed},
 		{VersionConflict, http.StatusConflict},
 		{WebhookLimitReached, http.StatusConflict},
+		{APIKeyLimitReached, http.StatusConflict},
 		{IdempotencyMismatch, http.StatusConflict},
 		{IdempotencyInProgress, http.StatusConflict},
 		{EventIDConflict, http.StatusConflict},

@@ -136,6 +136,13 @@ func TooManyWebhooks(limit int) *Error {
 	return e
 }
 
+// TooManyAPIKeys (409): the account has as many active keys as it may have.
+func TooManyAPIKeys(limit int) *Error {
+	e := Conflict(APIKeyLimitReached, "the account has %d active API keys, as many as it may have: revoke or delete one", limit)
+	e.Details = map[string]any{"limit": limit}
+	return e
+}
+
 // StaleVersion (412): If-Match names another version.
 func StaleVersion(etag string) *Error {
 	return &Error{Status: http.StatusPreconditionFailed, Code: PreconditionFailed,
@@ -201,6 +208,12 @@ func Internal(cause error) *Error {
 // NoLog (503): the log can't be reached, or nothing can be made durable.
 func NoLog(after time.Duration, cause error) *Error {
 	return unavailable(LogUnavailable, "the log can't be reached: nothing was accepted", after, cause)
+}
+
+// Unsettled (503): the log went away in the middle, so it is not known whether the request took effect.
+func Unsettled(after time.Duration, cause error) *Error {
+	return unavailable(LogUnavailable,
+		"the log did not answer in time: it is not known whether this took effect; repeat it with the same Idempotency-Key", after, cause)
 }
 
 // NoHistory (503): the history can't be reached.

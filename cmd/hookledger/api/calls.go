@@ -1,0 +1,102 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"hookledger/ledger"
+	"hookledger/projections/subscriptions"
+	"hookledger/schemas/api"
+	"hookledger/schemas/api/apierr"
+	facts "hookledger/schemas/proto/hookledger/facts/v1"
+)
+
+// call is what runs under an idempotency key though its effect is not in
+// config: it is claimed before, and its answer recorded after.
+type call struct {
+	operation, target string
+	webhook           []byte
+	run               func(ctx context.Context) (status int, answer any, err error)
+}
+
+// perform runs a call; a repeat gets the recorded answer. A call that fails
+// before it had an effect gives its claim back, so that it can be repeated.
+func (s *server) perform(w http.ResponseWriter, r *http.Request, key *api.IdempotencyKey, c call) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), s.Timeout+30*time.Second)
+	defer cancel()
+	var started *facts.ConfigFact
+	if key != nil && *key != "" {
+		started = s.command(r, key)
+		started.Change = &facts.ConfigFact_CallStarted{CallStarted: &facts.CallStarted{
+			Operation: c.operation, Target: c.target, WebhookId: c.webhook,
+		}}
+		verdict, err := s.Config.Command(ctx, started)
+		if err != nil {
+			api.WriteError(w, r, unavailable(err))
+			return
+		}
+		switch verdict.Kind {
+		case subscriptions.Applied:
+		case subscriptions.Repeat:
+			first, err := s.first(ctx, w, started, verdict)
+			if err != nil {
+				api.WriteError(w, r, err)
+				return
+			}
+			answered := first.GetCallAnswered()
+			api.WriteBody(w, int(answered.GetStatus()), answered.GetBody())
+			return
+		default:
+			api.WriteError(w, r, refusal(verdict, c.target))
+			return
+		}
+	}
+	status, answer, err := c.run(ctx)
+	var body []byte
+	if err == nil {
+		body, err = encode(answer)
+	}
+	if started != nil {
+		answered := &facts.CallAnswered{StartedId: started.GetFactId()}
+		if err == nil {
+			answered.Status, answered.Body = uint32(status), body //nolint:gosec // three digits
+		}
+		f := s.command(r, nil)
+		f.Change = &facts.ConfigFact_CallAnswered{CallAnswered: answered}
+		if _, recordErr := s.Config.Command(ctx, f); recordErr != nil && err == nil {
+			// It happened, and says so; only a repeat within the minute would be refused.
+			s.Logger.Warn("the answer of a call could not be recorded", "request_id", api.RequestID(r.Context()), "error", recordErr)
+		}
+	}
+	if err != nil {
+		api.WriteError(w, r, err)
+		return
+	}
+	api.WriteBody(w, status, body)
+}
+
+// encode is what api.WriteJSON writes, as bytes that can be recorded.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, apierr.Internal(err)
+	}
+	return b.Bytes(), nil
+}
+
+// durable appends a record and waits until it is synced.
+func (s *server) durable(ctx context.Context, r ledger.Record) (ledger.Position, error) {
+	at, err := s.Log.Append(ctx, r)
+	if err == nil {
+		err = s.Log.Synced(ctx)
+	}
+	if err != nil {
+		return ledger.Position{}, apierr.Unsettled(time.Second, err)
+	}
+	return at[0], nil
+}
