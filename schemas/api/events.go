@@ -339,7 +339,7 @@ func timestamp(text []byte) (time.Time, bool) {
 	return t.UTC(), fractionForm.Match(text[19:])
 }
 
-var fractionForm = regexp.MustCompile(`^(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$`)
+var fractionForm = regexp.MustCompile(`^(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
 const (
 	mediaJSON   = "application/json"

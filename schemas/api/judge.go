@@ -181,37 +181,18 @@ func (d *decoder) fault(at, message string) {
 }
 
 func (d *decoder) value(s *rawjson.Scanner, schema *openapi3.Schema, at string) (any, error) {
-	if schema != nil && flag(schema.Extensions, "x-verbatim") {
-		return d.verbatim(s, schema, at)
-	}
-	switch s.Peek() {
-	case rawjson.Object:
-		m := map[string]any{}
-		err := s.Object(func(quoted, value []byte) error {
-			name, _ := rawjson.Unquote(quoted)
-			here := at + "/" + pointerStep(quoted)
-			if _, twice := m[string(name)]; twice {
-				d.fault(here, messageTwice)
-				return nil
-			}
-			var prop *openapi3.Schema
-			if schema != nil && schema.Properties[string(name)] != nil {
-				prop = schema.Properties[string(name)].Value
-			}
-			inner := rawjson.New(value, MaxDepth)
-			v, err := d.value(&inner, prop, here)
-			m[string(name)] = v
-			return err
-		})
-		return m, err
-	case rawjson.Array:
+	kind := s.Peek()
+	switch {
+	case flag(schema.Extensions, "x-verbatim"), // nobody looks into it
+		kind == rawjson.Object && !schema.Type.Permits(openapi3.TypeObject), // nor into what can't be right
+		kind == rawjson.Array && !schema.Type.Permits(openapi3.TypeArray):
+		return d.whole(s, schema, at)
+	case kind == rawjson.Object:
+		return d.object(s, schema, at)
+	case kind == rawjson.Array:
 		a := []any{}
 		err := s.Array(func(i int) error {
-			var items *openapi3.Schema
-			if schema != nil && schema.Items != nil {
-				items = schema.Items.Value
-			}
-			v, err := d.value(s, items, fmt.Sprintf("%s/%d", at, i))
+			v, err := d.value(s, schema.Items.Value, fmt.Sprintf("%s/%d", at, i))
 			a = append(a, v)
 			return err
 		})
@@ -236,8 +217,31 @@ func (d *decoder) value(s *rawjson.Scanner, schema *openapi3.Schema, at string) 
 	return nil, nil
 }
 
-// verbatim stands in for a value that nobody looks into.
-func (d *decoder) verbatim(s *rawjson.Scanner, schema *openapi3.Schema, at string) (any, error) {
+// object names every member that the schema does not have; ours are all closed.
+func (d *decoder) object(s *rawjson.Scanner, schema *openapi3.Schema, at string) (any, error) {
+	m := map[string]any{}
+	err := s.Object(func(quoted, value []byte) error {
+		name, _ := rawjson.Unquote(quoted) // nil for half a surrogate pair: unknown then
+		here := at + "/" + pointerStep(quoted)
+		prop := schema.Properties[string(name)]
+		if prop == nil {
+			d.fault(here, messageUnknown)
+			return nil
+		}
+		if _, twice := m[string(name)]; twice {
+			d.fault(here, messageTwice)
+			return nil
+		}
+		inner := rawjson.New(value, MaxDepth)
+		v, err := d.value(&inner, prop.Value, here)
+		m[string(name)] = v
+		return err
+	})
+	return m, err
+}
+
+// whole takes a value as one piece and stands in for it by its kind.
+func (d *decoder) whole(s *rawjson.Scanner, schema *openapi3.Schema, at string) (any, error) {
 	raw, err := s.Value()
 	if err != nil {
 		return nil, err

@@ -217,3 +217,37 @@ func TestGeneratedIsUpToDate(t *testing.T) {
 		t.Errorf("server.gen.go is stale, run schemas/generate.sh: %s", out)
 	}
 }
+
+// TestRequestBodiesAreClosed: the decoder of bodies relies on it.
+func TestRequestBodiesAreClosed(t *testing.T) {
+	s := load(t)
+	var walk func(at string, sc *openapi3.Schema)
+	walk = func(at string, sc *openapi3.Schema) {
+		for i, one := range sc.OneOf {
+			walk(at+"|"+string(rune('0'+i)), one.Value)
+		}
+		switch {
+		case len(sc.OneOf) > 0 || flag(sc.Extensions, "x-verbatim"):
+		case sc.Type == nil || len(sc.Type.Slice()) != 1:
+			t.Errorf("%s has no single type", at)
+		case sc.Type.Is(openapi3.TypeObject):
+			if has := sc.AdditionalProperties.Has; has == nil || *has {
+				t.Errorf("%s is not closed", at)
+			}
+			for name, p := range sc.Properties {
+				walk(at+"/"+name, p.Value)
+			}
+		case sc.Type.Is(openapi3.TypeArray):
+			if sc.Items == nil || sc.MaxItems == nil {
+				t.Errorf("%s has no items or no bound", at)
+				return
+			}
+			walk(at+"/*", sc.Items.Value)
+		}
+	}
+	for _, o := range s.operations {
+		if o.body != nil {
+			walk(o.ID, o.body)
+		}
+	}
+}
