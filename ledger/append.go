@@ -35,11 +35,26 @@ func (l *Log) kafka(r Record) *kgo.Record {
 // the caller can't know, and must say so.
 func (l *Log) Append(ctx context.Context, records ...Record) ([]Position, error) {
 	raw := make([]*kgo.Record, len(records))
+	acks := make(chan error, len(records))
 	for i, r := range records {
 		raw[i] = l.kafka(r)
+		l.client.Produce(ctx, raw[i], func(_ *kgo.Record, err error) { acks <- err })
 	}
-	if err := l.client.ProduceSync(ctx, raw...).FirstErr(); err != nil {
-		return nil, fmt.Errorf("append to %s: %w", records[0].Topic, err)
+	// What is on its way can't be called back, so a broker that is away would
+	// hold the caller beyond its time: it is told that nothing is known.
+	var failed error
+	for range records {
+		select {
+		case err := <-acks:
+			if failed == nil {
+				failed = err
+			}
+		case <-ctx.Done():
+			return nil, fmt.Errorf("append to %s: not acknowledged in time: %w", records[0].Topic, ctx.Err())
+		}
+	}
+	if failed != nil {
+		return nil, fmt.Errorf("append to %s: %w", records[0].Topic, failed)
 	}
 	at := make([]Position, len(raw))
 	for i, r := range raw {
