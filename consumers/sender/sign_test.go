@@ -131,7 +131,7 @@ func TestWhatCantBeComposedIsNotSent(t *testing.T) {
 	for want, change := range map[string]func(*sender.Request){
 		"current secret":       func(q *sender.Request) { q.Secrets.Current = "hunter2" },
 		"rotate the webhook":   func(q *sender.Request) { q.Secrets.Current = "whsec_hunter2!" },
-		"former secret":      func(q *sender.Request) { q.Secrets.Former = []sender.Secret{"whsec_"} },
+		"former secret":        func(q *sender.Request) { q.Secrets.Former = []sender.Secret{"whsec_"} },
 		"event type":           func(q *sender.Request) { q.EventType = "a\r\nX-Evil: hunter2" },
 		"message id":           func(q *sender.Request) { q.MessageID = "ü" },
 		"attempt id":           func(q *sender.Request) { q.AttemptID = "\x00" },
