@@ -11,7 +11,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // Topic is one of the topics of the ledger, by its name without the prefix.
@@ -234,8 +233,8 @@ func (l *Log) Partition(t Topic, key []byte) int32 {
 	return PartitionOf(key, l.settings.partitions(t))
 }
 
-// PartitionOf is Kafka's default partition for a key.
+// PartitionOf is Kafka's default partition for a key: murmur2 of it, without its
+// sign, modulo the number of partitions.
 func PartitionOf(key []byte, partitions int32) int32 {
-	p := kgo.StickyKeyPartitioner(nil).ForTopic("")
-	return int32(p.Partition(&kgo.Record{Key: key}, int(partitions))) //nolint:gosec // below partitions
+	return int32(murmur2(key)&0x7fffffff) % partitions //nolint:gosec // 31 bits
 }
