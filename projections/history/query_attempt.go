@@ -25,11 +25,15 @@ const attemptFields = "attempt_id, delivery_id, kind, attempt, round, outcome, r
 // Attempts returns the facts of a delivery, each once, in the order of the log:
 // its tries, and the others (a retry by hand, a cancellation) between them.
 func (h *History) Attempts(ctx context.Context, d *Delivery) ([]Attempt, error) {
-	all, err := h.attempts(ctx, "SELECT "+attemptFields+" FROM ("+
+	found, err := h.attempts(ctx, "SELECT "+attemptFields+", toUInt64(0) FROM ("+
 		"SELECT "+attemptFields+", off FROM {{db}}.attempts FINAL WHERE "+triesOf([]Delivery{*d})+
 		" ORDER BY completed, off LIMIT 1 BY attempt_id) ORDER BY round, attempt, off")
 	if err != nil {
 		return nil, fmt.Errorf("attempts of %s: %w", d.ID.Text(ids.Delivery), err)
+	}
+	all := make([]Attempt, len(found))
+	for i, a := range found {
+		all[i] = a.Attempt
 	}
 	return all, nil
 }
@@ -62,60 +66,49 @@ func triesOf(all []Delivery) string {
 
 // addTries counts the tries of deliveries of one account and reads the last of
 // each. A pending delivery has none.
+//
+// The last try is the one with the greatest version, as in deliveries: the
+// success of a delivered one, though a superseded process may have failed later.
 func (h *History) addTries(ctx context.Context, all []Delivery) error {
 	var tried []Delivery
-	at := make(map[ids.ID]*Delivery)
+	byID := make(map[ids.ID]*Delivery)
 	for i := range all {
 		if all[i].Attempts > 0 {
 			tried = append(tried, all[i])
-			at[all[i].ID] = &all[i]
+			byID[all[i].ID] = &all[i]
 		}
 		all[i].Attempts = 0
 	}
 	if len(tried) == 0 {
 		return nil
 	}
-	// The last try is the one with the greatest version, as in deliveries: the
-	// success of a delivered one, though a superseded process may have failed later.
-	where := triesOf(tried) + " AND kind = 'attempt'"
-	last, err := h.attempts(ctx, "SELECT "+attemptFields+" FROM {{db}}.attempts FINAL WHERE "+where+
+	last, err := h.attempts(ctx, "SELECT "+attemptFields+", uniqExact(attempt_id) OVER (PARTITION BY delivery_id) FROM {{db}}.attempts FINAL WHERE "+
+		triesOf(tried)+" AND kind = 'attempt'"+
 		" ORDER BY delivery_id, round DESC, end DESC, attempt DESC, upto DESC, epoch DESC, completed, off DESC LIMIT 1 BY delivery_id")
 	if err != nil {
-		return fmt.Errorf("last tries of %d deliveries: %w", len(tried), err)
+		return fmt.Errorf("tries of %d deliveries: %w", len(tried), err)
 	}
 	for i := range last {
-		if d := at[last[i].Delivery]; d != nil {
-			d.Last = &last[i]
+		if d := byID[last[i].Delivery]; d != nil {
+			d.Last, d.Attempts = &last[i].Attempt, last[i].tries
 		}
-	}
-	rows, err := h.conn.Query(h.asking(ctx), h.sql("SELECT delivery_id, uniqExact(attempt_id) FROM {{db}}.attempts FINAL WHERE "+where+" GROUP BY delivery_id"))
-	if err != nil {
-		return fmt.Errorf("count the tries of %d deliveries: %w", len(tried), err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var delivery [16]byte
-		var n uint64
-		if err := rows.Scan(&delivery, &n); err != nil {
-			return fmt.Errorf("count the tries of %d deliveries: %w", len(tried), err)
-		}
-		if d := at[delivery]; d != nil {
-			d.Attempts = int(n) //nolint:gosec // a count of rows
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("count the tries of %d deliveries: %w", len(tried), err)
 	}
 	return nil
 }
 
-func (h *History) attempts(ctx context.Context, query string) ([]Attempt, error) {
+// counted is an attempt and how many its delivery has.
+type counted struct {
+	Attempt
+	tries int
+}
+
+func (h *History) attempts(ctx context.Context, query string) ([]counted, error) {
 	rows, err := h.conn.Query(h.asking(ctx), h.sql(query))
 	if err != nil {
 		return nil, fmt.Errorf("ask ClickHouse: %w", err)
 	}
 	defer rows.Close()
-	var all []Attempt
+	var all []counted
 	for rows.Next() {
 		a, err := scanAttempt(rows)
 		if err != nil {
@@ -129,18 +122,20 @@ func (h *History) attempts(ctx context.Context, query string) ([]Attempt, error)
 	return all, nil
 }
 
-func scanAttempt(rows driver.Rows) (Attempt, error) {
-	var a Attempt
+func scanAttempt(rows driver.Rows) (counted, error) {
+	var a counted
+	var tries uint64
 	var kind, outcome, end, reason int8
 	var status uint16
 	var us uint32
 	var headers, body string
 	err := rows.Scan((*[16]byte)(&a.ID), (*[16]byte)(&a.Delivery), &kind, &a.Number, &a.Round, &outcome, &a.RequestSent,
 		&a.MaybeRepeat, &a.URL, &a.WebhookVersion, &a.StartedAt, &us, &status, &headers, &body, &a.BodyTruncated, &a.BodyCut,
-		&a.Error, &end, &reason, &a.NextRetryAt, &a.Completed, &a.Actor, &a.RequestID)
+		&a.Error, &end, &reason, &a.NextRetryAt, &a.Completed, &a.Actor, &a.RequestID, &tries)
 	if err != nil {
 		return a, err //nolint:wrapcheck // the caller says what was asked
 	}
+	a.tries = int(tries) //nolint:gosec // a count of rows
 	a.Kind, a.Outcome = facts.FactKind(kind), facts.Outcome(outcome)
 	a.End, a.EndReason = facts.End(end), facts.EndReason(reason)
 	a.StartedAt, a.NextRetryAt = a.StartedAt.UTC(), timeOf(a.NextRetryAt)

@@ -10,8 +10,9 @@ import (
 	"hookledger/ledger/ids"
 )
 
-// repeatWindow is how long the router remembers an id, in record time.
-const repeatWindow = 24 * time.Hour
+// repeatHours is how long the router remembers an id: the hour of record time in
+// which it passed, and as many after it.
+const repeatHours = 24
 
 // identityRows bounds how many records of one id are looked at.
 const identityRows = 10_000
@@ -30,8 +31,8 @@ type record struct {
 // one event per ordering key; orderingKey picks one of them, nil the newest of all.
 //
 // Whether a record repeated an earlier one is judged as the router does: the
-// same account, ordering key and id within 24 hours of record time after an
-// accepted one, unless the id was drawn for the record.
+// same account, ordering key and id as an accepted one, in its hour of record
+// time or the 24 after it, unless the id was drawn for the record.
 func (h *History) Event(ctx context.Context, account, eventID string, orderingKey *string) (*Event, error) {
 	found, repeats, err := h.accepted(ctx, account, eventID, orderingKey)
 	var e *Event
@@ -86,7 +87,7 @@ func judgeRepeats(all []record) (newest record, repeats int, err error) {
 		switch {
 		case r.status == EventInvalid:
 			continue
-		case r.status == EventRepeat, seen && !r.fresh && r.at.Sub(s.accepted.at) <= repeatWindow:
+		case r.status == EventRepeat, seen && !r.fresh && r.at.Truncate(time.Hour).Sub(s.accepted.at.Truncate(time.Hour)) <= repeatHours*time.Hour:
 			s.repeats++
 		default:
 			s = state{accepted: r}

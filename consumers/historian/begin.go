@@ -1,0 +1,137 @@
+package historian
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"hookledger/ledger"
+	"hookledger/ledger/ids"
+	"hookledger/projections/history"
+	"hookledger/projections/subscriptions"
+)
+
+// topics that the history is made from.
+func topics() []ledger.Topic {
+	return []ledger.Topic{ledger.Config, ledger.Events, ledger.Deliveries, ledger.Attempts, ledger.DeadLetters}
+}
+
+// at is one partition of the log.
+type at struct {
+	topic     ledger.Topic
+	partition int32
+}
+
+// place is how far one partition has come.
+type place struct {
+	// next is the offset after the last record that was folded.
+	next int64
+	// rowsFrom is where rows begin: what lies below is there already.
+	rowsFrom int64
+	topicID  ids.ID
+	// sources is of deliveries.
+	sources history.Sources
+	// moved since its last place was appended.
+	moved bool
+}
+
+// begin waits for ClickHouse and the broker, finds the places, and checks that
+// they fit the log.
+func (h *Historian) begin(ctx context.Context) (*writer, error) {
+	if err := h.try(ctx, "migrate the history's schema", h.h.Apply); err != nil {
+		return nil, err
+	}
+	w := &writer{
+		Historian: h, places: make(map[at]*place), owed: newOwed(),
+		pace: pace{linger: h.opts.Linger, interval: h.opts.Interval},
+		fold: subscriptions.New(h.log.Partitions(ledger.Config), func(account string) int32 {
+			return h.log.Partition(ledger.Config, []byte(account))
+		}),
+	}
+	if err := h.try(ctx, "find the history's places", w.findPlaces); err != nil {
+		return nil, err
+	}
+	var err error
+	// No MinBytes: the pace of polling makes the batches, and idle costs nothing.
+	if w.reader, err = h.log.NewReader(ledger.ReaderOptions{MaxWait: 5 * time.Second}); err != nil {
+		return nil, fmt.Errorf("historian: %w", err)
+	}
+	for where, p := range w.places {
+		w.reader.Add(where.topic, where.partition, p.next)
+	}
+	return w, nil
+}
+
+func (w *writer) findPlaces(ctx context.Context) error {
+	known, err := w.h.Places(ctx)
+	if err != nil {
+		return err //nolint:wrapcheck // says what was asked
+	}
+	kept := make(map[at]history.Place)
+	for _, p := range known {
+		kept[at{p.Topic, p.Partition}] = p
+		w.owed.add(p.Hours...)
+	}
+	for _, topic := range topics() {
+		id, err := w.log.TopicID(ctx, topic)
+		if err != nil {
+			return err //nolint:wrapcheck // says what was asked
+		}
+		starts, err := w.log.Starts(ctx, topic)
+		if err != nil {
+			return err //nolint:wrapcheck // says what was asked
+		}
+		ends, err := w.log.Ends(ctx, topic)
+		if err != nil {
+			return err //nolint:wrapcheck // says what was asked
+		}
+		for partition := range w.log.Partitions(topic) {
+			where := at{topic, partition}
+			var from *history.Place
+			if p, ok := kept[where]; ok {
+				from = &p
+			}
+			p, err := startAt(where, from, id, starts[partition], ends[partition])
+			if err != nil {
+				return err
+			}
+			if from == nil && topic == ledger.Deliveries && p.next > 0 {
+				w.opts.Logger.Warn("no place of the history in a partition whose beginning was trimmed: "+
+					"deliveries that are waiting for their first try are not listed until then",
+					"topic", topic, "partition", partition, "start", p.next)
+			}
+			w.places[where] = p
+		}
+	}
+	return nil
+}
+
+// startAt is where a partition is read from: at its place, which must lie
+// within the log, or from the log's start. Config is always folded whole.
+func startAt(where at, kept *history.Place, id ids.ID, start, end int64) (*place, error) {
+	p := &place{next: start, rowsFrom: start, topicID: id, sources: make(history.Sources)}
+	damage := func(offset int64, format string, args ...any) (*place, error) {
+		return nil, &DamageError{where.topic, where.partition, offset, fmt.Errorf(format, args...)}
+	}
+	if kept != nil {
+		p.next, p.rowsFrom = kept.Next, kept.Next
+		switch {
+		case kept.TopicID != id:
+			return damage(kept.Next, "%w", ErrOtherTopic)
+		case kept.Next < start:
+			return damage(kept.Next, "%w: it starts at %d", ledger.ErrBelowStart, start)
+		case kept.Next > end:
+			return damage(kept.Next, "%w: it ends at %d", ledger.ErrBeyondEnd, end)
+		}
+		if kept.Sources != nil {
+			p.sources = kept.Sources
+		}
+	}
+	if where.topic == ledger.Config {
+		if start > 0 {
+			return damage(0, "%w: it starts at %d, though config is never trimmed", ledger.ErrBelowStart, start)
+		}
+		p.next = 0
+	}
+	return p, nil
+}
