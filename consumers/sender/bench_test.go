@@ -12,10 +12,12 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -117,6 +119,26 @@ func BenchmarkSend(b *testing.B) {
 		})
 		b.ReportMetric(float64(s.Stats().Dials), "dials")
 	})
+}
+
+// BenchmarkManyHosts sends to 10,000 hosts in no order, where the most
+// connections kept decide how often a new one is made: what MaxIdle is worth.
+func BenchmarkManyHosts(b *testing.B) {
+	for _, idle := range []int{1024, sender.DefaultMaxIdle, 16384} {
+		b.Run("idle="+strconv.Itoa(idle), func(b *testing.B) {
+			url, _ := startReceiver(b, "any")
+			_, tail, _ := strings.Cut(strings.TrimPrefix(url, "http://[::]"), ":")
+			s := newSender(b, sender.Options{MaxIdle: idle})
+			measure(b, func() {
+				host := rand.IntN(10_000)
+				url := "http://127.0." + strconv.Itoa(host/250) + "." + strconv.Itoa(1+host%250) + ":" + tail
+				if res := s.Send(context.Background(), request(url, benchBody)); res.Outcome != facts.Outcome_OUTCOME_DELIVERED {
+					b.Error(res)
+				}
+			})
+			b.ReportMetric(float64(s.Stats().Dials)/float64(b.N), "dials/op")
+		})
+	}
 }
 
 // BenchmarkNetHTTP is the same work with net/http's client and nothing else.

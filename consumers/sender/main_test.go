@@ -29,6 +29,9 @@ func receive(kind string) {
 	opts := receivertest.Options{Respond: func(*receivertest.Request) receivertest.Answer {
 		return receivertest.Answer{Header: []string{"Content-Type: application/json", "Date: Sun, 01 Nov 2026 10:00:00 GMT"}, Body: `{"ok":true}`}
 	}}
+	if kind == "any" { // on every address of this machine
+		opts.Address = "0.0.0.0:0"
+	}
 	if kind == "tls" {
 		cert, err := tls.LoadX509KeyPair(os.Getenv(receiverEnv+"_CERT"), os.Getenv(receiverEnv+"_KEY"))
 		if err != nil {

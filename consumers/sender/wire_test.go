@@ -110,7 +110,7 @@ func TestLedgerAgreesWithReceiver(t *testing.T) {
 		return true
 	})
 	t.Logf("%v, %+v", counts, s.Stats())
-	if counts[facts.Outcome_OUTCOME_DELIVERED] < 300 || counts[facts.Outcome_OUTCOME_RESET] == 0 || counts[facts.Outcome_OUTCOME_TIMEOUT] == 0 {
+	if counts[facts.Outcome_OUTCOME_DELIVERED] < 100 || counts[facts.Outcome_OUTCOME_RESET] == 0 || counts[facts.Outcome_OUTCOME_TIMEOUT] == 0 {
 		t.Errorf("the disturbance disturbs too little or too much: %v", counts)
 	}
 }
@@ -124,10 +124,10 @@ func TestEarlyAnswerToLargeBody(t *testing.T) {
 		<-hold
 	})
 	defer close(hold)
-	s := newSender(t, sender.Options{Timeout: 5 * time.Second})
+	s := newSender(t, sender.Options{Timeout: long})
 	res := s.Send(t.Context(), request("http://"+l.Addr().String(), make([]byte, 16<<20)))
 	expectation{facts.Outcome_OUTCOME_HTTP_STATUS, 413, true, "413"}.check(t, res)
-	if res.Duration > 3*time.Second || s.Stats().Idle != 0 {
+	if res.Duration > long/2 || s.Stats().Idle != 0 {
 		t.Errorf("took %s, %d idle", res.Duration, s.Stats().Idle)
 	}
 }
