@@ -114,7 +114,7 @@ func (c *secretCache) of(w *subscriptions.Webhook, at time.Time) (sender.Secrets
 		if i == 0 {
 			out.Current = secret
 		} else {
-			out.Previous = secret
+			out.Former = append(out.Former, secret)
 		}
 	}
 	return out, nil
