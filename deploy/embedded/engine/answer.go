@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 // answerBuffer is how much of an answer is held back before the first byte is
@@ -34,8 +35,25 @@ func (a *answer) write(b []byte) error {
 	if err := a.flush(); err != nil {
 		return err
 	}
+	return a.push(b)
+}
+
+func (a *answer) push(b []byte) error {
+	if err := a.extend(); err != nil {
+		return err
+	}
 	_, err := a.w.Write(b)
 	return err
+}
+
+// extend gives the client time for what is written next. The deadline belongs to
+// the connection and outlives a request, so it is set anew before every answer,
+// also an empty one.
+func (a *answer) extend() error {
+	if err := http.NewResponseController(a.w).SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return fmt.Errorf("setting the connection's write deadline: %w", err)
+	}
+	return nil
 }
 
 func (a *answer) flush() error {
@@ -43,7 +61,7 @@ func (a *answer) flush() error {
 	if len(a.held) == 0 {
 		return nil
 	}
-	_, err := a.w.Write(a.held)
+	err := a.push(a.held)
 	a.held = nil
 	return err
 }
@@ -51,6 +69,9 @@ func (a *answer) flush() error {
 // finish sends what is held. An answer that fits is sent with its length, which
 // is how clickhouse-go knows an empty one.
 func (a *answer) finish() error {
+	if err := a.extend(); err != nil {
+		return err
+	}
 	if !a.sent {
 		a.w.Header().Set("Content-Length", strconv.Itoa(len(a.held)))
 	}

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -45,7 +46,7 @@ type ServeOptions struct {
 	MaxMemory int64 // bytes that the engine's own tracker allows, 0 for the engine's default
 	Sessions  int   // statements that run at once
 	InheritFD bool  // listen on descriptor 3 rather than on a port of its own
-	Sandbox   bool  // confine the process to DataDir, where the system can
+	Sandbox   bool  // ChildMain only: confine the process to DataDir, where the system can; needs InheritFD
 
 	Stdin  io.Reader // one line of passwords, then open for as long as the parent lives
 	Stdout io.Writer
@@ -71,6 +72,12 @@ func ChildMain(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	// A terminal's ^C and a service manager's SIGTERM reach the whole group. The
 	// parent drains first and then closes our standard input.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	if o.Sandbox && o.InheritFD {
+		if err := confine(o); err != nil {
+			o.Log.Error("engine ends", "error", err)
+			return 1
+		}
+	}
 	if err := Serve(context.Background(), o); err != nil {
 		o.Log.Error("engine ends", "error", err)
 		return 1
@@ -187,13 +194,16 @@ func start(o ServeOptions) (*boot, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &boot{lib: lib, killer: make(chan *session, 1), tables: map[string]bool{}, args: []string{
+	b := &boot{lib: lib, killer: make(chan *session, 1), tables: map[string]bool{}, auditorArgs: []string{"--max_execution_time=600"}, args: []string{
 		"--path=" + dir,
 		"--async_insert=0", // the default is 1 here, which acknowledges what is only in memory
 		"--allow_introspection_functions=0",
 	}}
 	if o.MaxMemory > 0 {
-		b.args = append(b.args, fmt.Sprintf("--max_server_memory_usage=%d", o.MaxMemory))
+		// The caches' own defaults are 5 GiB each, beyond what the tracker allows.
+		b.args = append(b.args, fmt.Sprintf("--max_server_memory_usage=%d", o.MaxMemory),
+			fmt.Sprintf("--mark_cache_size=%d", o.MaxMemory/8), fmt.Sprintf("--primary_index_cache_size=%d", o.MaxMemory/8))
+		b.auditorArgs = append(b.auditorArgs, fmt.Sprintf("--max_memory_usage=%d", o.MaxMemory/2))
 	}
 	first, err := lib.open(b.args)
 	if err != nil {
@@ -219,7 +229,7 @@ func (b *boot) learn(s *session) error {
 		return fmt.Errorf("asking the engine for its table functions: %w", err)
 	}
 	for name := range splitLines(t.bytes()) {
-		if !auditorTables[name] {
+		if name = strings.ToLower(name); !auditorTables[name] {
 			b.tables[name] = true
 		}
 	}

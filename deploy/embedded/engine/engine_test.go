@@ -1,46 +1,66 @@
 package engine_test
 
 import (
+	"context"
+	"errors"
+	"os"
 	"testing"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
 
 	"hookledger/deploy/embedded/engine/enginetest"
 )
 
 var db enginetest.Engine
 
-func TestMain(m *testing.M) { db.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(parentEnv) != "" {
+		os.Exit(parentMain())
+	}
+	db.Main(m)
+}
 
-func TestHello(t *testing.T) {
-	conn := db.Open(t)
-	v, err := conn.ServerVersion()
-	if err != nil {
-		t.Fatal(err)
+// must ends the test when a statement fails.
+func must(t testing.TB, conn clickhouse.Conn, sql string, args ...any) {
+	t.Helper()
+	if err := conn.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
 	}
-	if v.Revision != 0 || v.Version.Major < 26 {
-		t.Fatalf("%+v", v)
+}
+
+// one reads a single value.
+func one[T any](t testing.TB, conn clickhouse.Conn, sql string, args ...any) (v T) {
+	t.Helper()
+	if err := conn.QueryRow(t.Context(), sql, args...).Scan(&v); err != nil {
+		t.Fatalf("%s: %v", sql, err)
 	}
-	var s string
-	if err := conn.QueryRow(t.Context(), "SELECT currentDatabase()").Scan(&s); err != nil {
-		t.Fatal(err)
+	return v
+}
+
+// code is the exception code in err, 0 when there is none.
+func code(err error) int32 {
+	var ex *clickhouse.Exception
+	if errors.As(err, &ex) {
+		return ex.Code
 	}
-	t.Log(s)
-	if err := conn.Exec(t.Context(), "CREATE TABLE x (a UInt32, s String) ENGINE = MergeTree ORDER BY a"); err != nil {
-		t.Fatal(err)
-	}
-	b, err := conn.PrepareBatch(t.Context(), "INSERT INTO x")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range 1000 {
-		if err := b.Append(uint32(i), "x"); err != nil {
-			t.Fatal(err)
+	return 0
+}
+
+// eventually polls until ok.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 30 s: %s", what)
 		}
+		time.Sleep(10 * time.Millisecond)
 	}
-	if err := b.Send(); err != nil {
-		t.Fatal(err)
-	}
-	var n uint64
-	if err := conn.QueryRow(t.Context(), "SELECT count() FROM x").Scan(&n); err != nil || n != 1000 {
-		t.Fatal(n, err)
-	}
+}
+
+func timeout(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
 }

@@ -37,6 +37,7 @@ const (
 	codeQueryCancelled  = 394
 	codeBadArguments    = 36
 	codeUnexpectedInput = 27 // CANNOT_PARSE_INPUT_ASSERTION_FAILED
+	codeNoHandler       = 1000
 )
 
 func refuse(code int, name, message string) *Exception {
@@ -51,7 +52,7 @@ func (e *Exception) status() int {
 		return http.StatusForbidden
 	case codeSyntax, codeBadArguments, codeUnknownSetting, codeUnexpectedInput, 6, 26, 38, 41, 47, 53, 70, 72, 456, 457:
 		return http.StatusBadRequest
-	case 60 /* UNKNOWN_TABLE */, 81 /* UNKNOWN_DATABASE */, 46 /* UNKNOWN_FUNCTION */, 63, 50, 73:
+	case codeNoHandler, 60 /* UNKNOWN_TABLE */, 81 /* UNKNOWN_DATABASE */, 46 /* UNKNOWN_FUNCTION */, 63, 50, 73:
 		return http.StatusNotFound
 	case codeNotImplemented:
 		return http.StatusNotImplemented

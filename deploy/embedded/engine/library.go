@@ -18,24 +18,26 @@ const LibraryEnv = "HOOKLEDGER_ENGINE_LIB"
 func FindLibrary(dirs ...string) (string, error) {
 	if path := os.Getenv(LibraryEnv); path != "" {
 		if err := isFile(path); err != nil {
-			return "", fmt.Errorf("the engine library that %s names: %w: unset it, or run `make engine` and name %s", LibraryEnv, err, libraryFile())
+			return "", fmt.Errorf("the engine library that %s names: %w: unset it, and run `make engine`", LibraryEnv, err)
 		}
 		return filepath.Abs(path)
 	}
 	var tried []string
 	for _, dir := range dirs {
-		for _, path := range []string{
-			filepath.Join(dir, libraryFile()),
-			filepath.Join(dir, "node_modules", "@chdb", libraryPackage(), libraryFile()),
-		} {
-			if isFile(path) == nil {
-				return filepath.Abs(path)
+		for _, name := range libraryNames() {
+			for _, path := range []string{
+				filepath.Join(dir, name),
+				filepath.Join(dir, "node_modules", "@chdb", libraryPackage(), name),
+			} {
+				if isFile(path) == nil {
+					return filepath.Abs(path)
+				}
+				tried = append(tried, path)
 			}
-			tried = append(tried, path)
 		}
 	}
-	return "", fmt.Errorf("the engine library %s is missing (looked at %s): run `make engine`, or set %s, or give a ClickHouse server with --clickhouse-dsn",
-		libraryFile(), strings.Join(tried, ", "), LibraryEnv)
+	return "", fmt.Errorf("the engine library is missing (looked at %s): run `make engine`, or set %s, or give a ClickHouse server with --clickhouse-dsn",
+		strings.Join(tried, ", "), LibraryEnv)
 }
 
 func isFile(path string) error {
@@ -49,9 +51,15 @@ func isFile(path string) error {
 	return nil
 }
 
-// libraryFile is the library's name. The npm packages name it .so on every system.
-func libraryFile() string { return "libchdb.so" }
+// libraryNames are the names that the library goes by.
+func libraryNames() []string {
+	if runtime.GOOS == "darwin" {
+		return []string{"libchdb.so", "libchdb.dylib"}
+	}
+	return []string{"libchdb.so"}
+}
 
+// libraryPackage is the npm package for this machine.
 func libraryPackage() string {
 	arch := runtime.GOARCH
 	if arch == "amd64" {

@@ -29,6 +29,9 @@ type child struct {
 	tail []string // its last words
 }
 
+// SandboxEnv set to "off" runs the child without the confinement of sandbox_linux.go.
+const SandboxEnv = "HOOKLEDGER_ENGINE_SANDBOX"
+
 // tailLines is how much of the child's standard error is kept to say why it died.
 const tailLines = 20
 
@@ -65,11 +68,14 @@ func (e *Engine) spawn() (*child, error) {
 	args := append(append([]string(nil), e.o.Args...),
 		"-lib", e.o.LibPath, "-path", e.o.DataDir, "-inherit-listener",
 		"-max-memory", strconv.FormatInt(e.o.MaxMemory, 10), "-sessions", strconv.Itoa(e.o.Sessions))
+	if os.Getenv(SandboxEnv) == "off" {
+		args = append(args, "-sandbox=false")
+	}
 	c := &child{cmd: exec.Command(e.o.Binary, args...), ready: make(chan readyLine, 1), exited: make(chan struct{})}
 	// chdb reads a config.xml from its working folder and its home, and has its
 	// time zone from TZ: all three are ours.
 	c.cmd.Dir = e.o.DataDir
-	c.cmd.Env = append([]string{"HOME=" + e.o.DataDir, "TZ=UTC", "PATH=" + os.Getenv("PATH")}, e.o.Env...)
+	c.cmd.Env = append([]string{"HOME=" + e.o.DataDir, "TZ=UTC", "PATH=" + os.Getenv("PATH"), "LD_LIBRARY_PATH=" + os.Getenv("LD_LIBRARY_PATH")}, e.o.Env...)
 	c.cmd.ExtraFiles = []*os.File{e.listener}
 	var err error
 	if c.stdin, err = c.cmd.StdinPipe(); err != nil {
@@ -95,13 +101,12 @@ func (e *Engine) spawn() (*child, error) {
 		close(c.exited)
 	}()
 	line, err := json.Marshal(e.passwords)
-	if err == nil {
-		_, err = c.stdin.Write(append(line, '\n'))
-	}
 	if err != nil {
 		c.stop(0)
-		return nil, fmt.Errorf("giving the engine its passwords: %w", err)
+		return nil, err
 	}
+	// A child that is dead already can't read; why it died is said by exited.
+	_, _ = c.stdin.Write(append(line, '\n'))
 	return c, nil
 }
 

@@ -94,5 +94,8 @@ func parseRequest(r *http.Request) (*request, error) {
 	} else {
 		req.sql, req.data = fromURL, body
 	}
+	if strings.TrimSpace(req.sql) == "" {
+		return nil, refuse(codeSyntax, "SYNTAX_ERROR", "Syntax error: Empty query")
+	}
 	return req, nil
 }

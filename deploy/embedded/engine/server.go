@@ -10,6 +10,14 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
+)
+
+// A request must bring its body, and a client must take the next piece of its
+// answer, within these times; else it loses its place.
+const (
+	bodyTimeout  = time.Minute
+	writeTimeout = 5 * time.Minute
 )
 
 // The users of the interface.
@@ -33,16 +41,16 @@ type server struct {
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/ping" {
-		_, _ = w.Write([]byte("Ok.\n"))
-		return
-	}
-	if r.URL.Path != "/" {
-		http.Error(w, "There is no handle "+r.URL.Path, http.StatusNotFound)
-		return
-	}
 	a := &answer{w: w}
-	err := s.serve(a, r)
+	var err error
+	switch r.URL.Path {
+	case "/ping":
+		err = a.write([]byte("Ok.\n"))
+	case "/":
+		err = s.serve(a, r)
+	default:
+		err = refuse(codeNoHandler, "HTTP_UNKNOWN_PATH", "There is no handle "+r.URL.Path)
+	}
 	if err == nil {
 		err = a.finish()
 	}
@@ -57,8 +65,25 @@ func (s *server) serve(a *answer, r *http.Request) error {
 		a.w.Header().Set("WWW-Authenticate", `Basic realm="hookledger engine"`)
 		return refuse(codeAuthentication, "AUTHENTICATION_FAILED", user+": Authentication failed: password is incorrect, or there is no user with such name")
 	}
+	pool := &s.service
+	if user == UserAuditor {
+		pool = &s.auditor
+	}
+	release, err := pool.acquire(r.Context())
+	if err != nil {
+		return err
+	}
+	defer release()
+	// Read only with a place, so that bodies in memory are bounded as well; and
+	// within a time, so that nobody keeps the place by sending nothing.
+	if err := http.NewResponseController(a.w).SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
+		return err
+	}
 	req, err := parseRequest(r)
 	if err != nil {
+		return err
+	}
+	if err := http.NewResponseController(a.w).SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}
 	req.user = user
@@ -70,15 +95,6 @@ func (s *server) serve(a *answer, r *http.Request) error {
 		}
 		return a.write(block)
 	}
-	pool := &s.service
-	if user == UserAuditor {
-		pool = &s.auditor
-	}
-	release, err := pool.acquire(r.Context())
-	if err != nil {
-		return err
-	}
-	defer release()
 	return s.engine.run(r.Context(), a, req)
 }
 
@@ -104,6 +120,9 @@ func (s *server) fail(a *answer, r *http.Request, err error) {
 	if !errors.As(err, &ex) {
 		s.log.Error("engine request failed", "error", err)
 		ex = refuse(codeUnknown, "UNKNOWN_EXCEPTION", err.Error())
+	}
+	if a.extend() != nil {
+		return // the connection is gone
 	}
 	if a.sent {
 		a.frame(ex)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -13,24 +14,23 @@ import (
 // boot is the running engine: the library, and the arguments that every session
 // of the process must repeat.
 type boot struct {
-	lib     *library
-	args    []string
-	killer  chan *session // the session that cancels others, lent to one at a time
-	serial  atomic.Uint64
-	version string
-	tables  map[string]bool // table functions that an auditor may not call
+	lib         *library
+	version     string
+	args        []string
+	auditorArgs []string
+	tables      map[string]bool // table functions that an auditor may not call
+	serial      atomic.Uint64
+	killer      chan *session // the session that cancels others, lent to one at a time
 }
 
 // run runs one request in a session of its own.
 func (b *boot) run(ctx context.Context, a *answer, req *request) error {
-	s, err := b.lib.open(b.args)
+	tag := "hookledger-" + strconv.FormatUint(b.serial.Add(1), 10)
+	s, err := b.open(req, tag)
 	if err != nil {
-		return fmt.Errorf("opening a session of the engine: %w", err)
-	}
-	defer s.close()
-	if err := b.prepare(s, req); err != nil {
 		return err
 	}
+	defer s.close()
 	kind, err := s.classify(req.sql)
 	if err != nil {
 		return err
@@ -38,17 +38,10 @@ func (b *boot) run(ctx context.Context, a *answer, req *request) error {
 	if kind.statements > 1 {
 		return refuse(codeSyntax, "SYNTAX_ERROR", "Multi-statements are not allowed")
 	}
-	if req.readonly && kind.class != classReadOnly && kind.class != classUnknown {
-		return refuse(codeReadonly, "READONLY", "Cannot execute query in readonly mode")
-	}
 	if req.user == UserAuditor {
 		if err := b.checkAuditor(req, kind); err != nil {
 			return err
 		}
-	}
-	tag := "hookledger-" + strconv.FormatUint(b.serial.Add(1), 10)
-	if err := s.exec("SET log_comment = '" + tag + "'" + readonlyClause(req.readonly)); err != nil {
-		return err
 	}
 	// The watch must be over before the session is closed and its tag forgotten.
 	stop := b.watch(ctx, tag)
@@ -56,35 +49,55 @@ func (b *boot) run(ctx context.Context, a *answer, req *request) error {
 	return b.execute(s, a, req, kind)
 }
 
-func readonlyClause(readonly bool) string {
-	if readonly {
-		return ", readonly = 1"
+// open makes a session with the request's database and settings. It is read-only
+// from before the request's statement is seen, where it must be. The tag finds
+// the statement in the engine's list of processes; the library lets nobody choose
+// a query id.
+func (b *boot) open(req *request, tag string) (*session, error) {
+	args := append(slices.Clone(b.args), "--log_comment="+tag)
+	if req.user == UserAuditor {
+		args = append(args, b.auditorArgs...)
 	}
-	return ""
+	s, err := b.lib.open(args)
+	if err != nil {
+		return nil, fmt.Errorf("opening a session of the engine: %w", err)
+	}
+	if err := b.prepare(s, req, tag); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
 }
 
-// prepare gives the session its database and settings. SET rather than an
-// argument of chdb_connect: a wrong setting then says its name and code.
-func (b *boot) prepare(s *session, req *request) error {
-	if req.database != "" && req.database != "default" {
-		if err := s.exec("USE " + quoteName(req.database)); err != nil {
+// prepare sets by SET rather than by an argument of chdb_connect, because a wrong
+// setting then says its name and code.
+func (b *boot) prepare(s *session, req *request, tag string) error {
+	database := req.database
+	if req.user == UserAuditor && (database == "" || database == overlayDatabase) {
+		database = auditorDatabase
+	}
+	if database != "" && database != overlayDatabase {
+		if err := s.exec("USE " + quoteName(database)); err != nil {
 			return err
 		}
 	}
-	if len(req.settings) == 0 {
-		return nil
-	}
-	var set strings.Builder
+	var set []string
 	for _, p := range req.settings {
 		if req.user == UserAuditor && !auditorSettings[p.name] {
 			return refuse(codeReadonly, "READONLY", "Cannot modify '"+p.name+"' setting in readonly mode")
 		}
-		if set.Len() > 0 {
-			set.WriteString(", ")
-		}
-		set.WriteString(p.name + " = " + quoteString(p.value))
+		set = append(set, p.name+" = "+quoteString(p.value))
 	}
-	return s.exec("SET " + set.String())
+	if len(set) > 0 {
+		set = append(set, "log_comment = "+quoteString(tag))
+	}
+	if req.readonly || req.user == UserAuditor {
+		set = append(set, "readonly = 1")
+	}
+	if len(set) == 0 {
+		return nil
+	}
+	return s.exec("SET " + strings.Join(set, ", "))
 }
 
 func (b *boot) execute(s *session, a *answer, req *request, kind analysis) error {
