@@ -36,6 +36,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -154,6 +155,8 @@ func start(ctx context.Context, o Options) (*Broker, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the log in %q: %w", b.dir, err), b.final.close())
 	}
+	// kfake read each segment into memory to find its batches: give that back to the system.
+	debug.FreeOSMemory()
 	b.addrs = b.cluster.ListenAddrs()
 	b.cluster.ControlKey(deleteRecordsKey, keepLastRecord(b.cluster))
 	err = afterLoad(b.dir)
