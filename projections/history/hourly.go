@@ -13,33 +13,33 @@ import (
 // webhook. argMin by completed takes the original of an attempt, where both are.
 const hourlySQL = `INSERT INTO {{db}}.attempts_hourly (account, webhook_id, hour, outcome, n, dur_us, lb, ln, last_at, trailing, ver)
 WITH {{from}} AS hour_start, {{to}} AS hour_end
-SELECT account, webhook_id, toStartOfHour(hour_start, 'UTC'), outcome,
-    toUInt32(sum(c)), sum(d), groupArray(b), groupArray(toUInt32(c)), max(latest), toUInt32(sum(t)), any(ver)
+SELECT account, webhook_id, toStartOfHour(hour_start, 'UTC'), result,
+    toUInt32(sum(c)), sum(d), arraySort(groupArray(b)),
+    arrayMap(p -> p.2, arraySort(groupArray(tuple(b, toUInt32(c))))), max(latest), toUInt32(sum(t)), any(rows)
 FROM
 (
-    SELECT account, webhook_id, outcome,
-        toUInt8(least(floor(log2(toFloat64(duration_us) + 1) * 8), 255)) AS b,
-        count() AS c, sum(duration_us) AS d, max(started_at) AS latest, countIf(started_at > last_success) AS t, any(whole.ver) AS ver
+    SELECT account, webhook_id, result,
+        toUInt8(least(floor(log2(toFloat64(us) + 1) * 8), 255)) AS b,
+        count() AS c, sum(us) AS d, max(began) AS latest, countIf(began > last_success) AS t, any(whole.rows) AS rows
     FROM
     (
         SELECT account, webhook_id,
             argMin(tuple(outcome, duration_us, started_at), tuple(completed, off)) AS kept,
-            kept.1 AS outcome, kept.2 AS duration_us, kept.3 AS started_at
+            kept.1 AS result, kept.2 AS us, kept.3 AS began
         FROM {{db}}.attempts FINAL
         WHERE kind = 'attempt' AND started_at >= hour_start AND started_at < hour_end
         GROUP BY account, webhook_id, delivery_id, attempt_id
     ) AS each
     INNER JOIN
     (
-        SELECT account, webhook_id, maxIf(started_at, outcome = 'delivered') AS last_success, count() AS ver
+        SELECT account, webhook_id, maxIf(started_at, outcome = 'delivered') AS last_success, count() AS rows
         FROM {{db}}.attempts FINAL
         WHERE kind = 'attempt' AND started_at >= hour_start AND started_at < hour_end
         GROUP BY account, webhook_id
     ) AS whole USING (account, webhook_id)
-    GROUP BY account, webhook_id, outcome, b
-    ORDER BY account, webhook_id, outcome, b
+    GROUP BY account, webhook_id, result, b
 )
-GROUP BY account, webhook_id, outcome`
+GROUP BY account, webhook_id, result`
 
 // Recompute makes the hour's rows of attempts_hourly from attempts. It may be
 // repeated, by anyone, at any time.
