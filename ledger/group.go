@@ -190,18 +190,21 @@ func (l *Log) Committed(ctx context.Context, group string, t Topic) (map[int32]i
 	return found, nil
 }
 
-// CommitInitial writes the first commits of a group that nobody has joined yet.
-func (l *Log) CommitInitial(ctx context.Context, group string, t Topic, next map[int32]int64) error {
+// CommitAs commits for a group that has no members: the first commits of one
+// that nobody has joined yet, or places that are only to be seen.
+func (l *Log) CommitAs(ctx context.Context, group string, next map[Topic]map[int32]int64) error {
 	var out kadm.Offsets
-	for p, at := range next {
-		out.AddOffset(l.Name(t), p, at, -1)
+	for t, partitions := range next {
+		for p, at := range partitions {
+			out.AddOffset(l.Name(t), p, at, -1)
+		}
 	}
 	resp, err := l.admin.CommitOffsets(ctx, l.groupName(group), out)
 	if err == nil {
 		err = resp.Error()
 	}
 	if err != nil {
-		return fmt.Errorf("write the first commits of group %q: %w", l.groupName(group), err)
+		return fmt.Errorf("commit for group %q: %w", l.groupName(group), err)
 	}
 	return nil
 }

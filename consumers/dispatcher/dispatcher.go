@@ -43,6 +43,9 @@ type Options struct {
 	BodyBytes int64
 	// Unclean says that the embedded broker may have lost its last records.
 	Unclean bool
+	// StillRead says, for each partition of `deliveries`, from where others have
+	// yet to read: what lies there is not trimmed.
+	StillRead func(ctx context.Context) (map[int32]int64, error)
 	// DrainFor is what tries in flight get at a stop (default 10 s).
 	DrainFor time.Duration
 	Logger   *slog.Logger

@@ -9,10 +9,6 @@ import (
 	"hookledger/ledger"
 )
 
-// HistorianGroup is the group under which the historian shows its places: what
-// it has not read of `deliveries` is not trimmed.
-const HistorianGroup = "historian"
-
 // trimEvery spaces the trims of one log: each costs the broker an index write.
 const trimEvery = 5 * time.Second
 
@@ -74,9 +70,9 @@ func (d *Dispatcher) trimLoop(ctx context.Context) error {
 		if len(due) == 0 {
 			continue
 		}
-		read, err := d.Log.Committed(ctx, HistorianGroup, ledger.Deliveries)
+		read, err := d.StillRead(ctx)
 		if err != nil {
-			d.Logger.Warn("`deliveries` is not trimmed: how far the history has read it could not be asked for", "error", err)
+			d.Logger.Warn("`deliveries` is not trimmed: how far others have read it could not be asked for", "error", err)
 			continue
 		}
 		for p, before := range due {

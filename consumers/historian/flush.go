@@ -8,6 +8,13 @@ import (
 	"hookledger/projections/history"
 )
 
+// Group is the consumer group under which the places are shown. Nobody joins it,
+// and the historian itself starts from the places in ClickHouse.
+const Group = "historian"
+
+// showEvery is the least time between two showings.
+const showEvery = time.Second
+
 // flush makes the batch visible: when it returns, all that was read is in the
 // tables, and the places say so. Each step is tried until it succeeds; together
 // they may be repeated.
@@ -50,7 +57,28 @@ func (w *writer) flush(ctx context.Context) error {
 	}
 	w.batch.Reset()
 	w.bytes, w.records, w.dead = 0, 0, nil
+	w.show(ctx, now)
 	return nil
+}
+
+// show commits the places as a consumer group: lag monitors see them there, and
+// whoever trims leaves what the history has yet to read. A commit that fails
+// holds back trimming and nothing else, and the next one says it again.
+func (w *writer) show(ctx context.Context, now time.Time) {
+	if now.Sub(w.shown) < showEvery {
+		return
+	}
+	w.shown = now
+	next := make(map[ledger.Topic]map[int32]int64)
+	for where, p := range w.places {
+		if next[where.topic] == nil {
+			next[where.topic] = make(map[int32]int64)
+		}
+		next[where.topic][where.partition] = p.next
+	}
+	if err := w.log.CommitAs(ctx, Group, next); err != nil && ctx.Err() == nil {
+		w.opts.Logger.Warn("the history's places could not be shown to the broker; nothing is trimmed meanwhile", "error", err)
+	}
 }
 
 // moved are the places of the partitions that were read. Those of attempts say

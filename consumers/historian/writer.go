@@ -40,6 +40,9 @@ type writer struct {
 	oldest time.Time
 	// dead are records for the dead letters.
 	dead []deadLetter
+
+	// shown is when the places were last shown to the broker.
+	shown time.Time
 }
 
 type deadLetter struct {
