@@ -73,12 +73,14 @@ type part struct {
 	id int32
 	// next is the offset of the next record, time the greatest record time so far.
 	next, time int64
-	webhooks   map[ids.ID]*entry
-	deleted    map[ids.ID]Tombstone
-	keys       map[string]*APIKey
-	byHash     map[[HashSize]byte]*APIKey
-	goneKeys   map[string]string // deleted ones, and whose they were
-	book       keyBook
+	// last is the fact_id of the record before next, by which a snapshot proves its log.
+	last     keyHash
+	webhooks map[ids.ID]*entry
+	deleted  map[ids.ID]Tombstone
+	keys     map[string]*APIKey
+	byHash   map[[HashSize]byte]*APIKey
+	goneKeys map[string]string // deleted ones, and whose they were
+	book     keyBook
 }
 
 // New makes the fold of no records. partitionOf is where an account's facts lie.
@@ -106,6 +108,8 @@ func (f *Fold) Apply(partition int32, offset, recordTimeMs int64, fact *facts.Co
 	p := f.parts[partition]
 	p.next++
 	p.time = max(p.time, recordTimeMs)
+	p.last = keyHash{}
+	copy(p.last[:], fact.GetFactId())
 	j := judgement{fold: f, part: p, fact: fact, offset: offset, now: p.time}
 	v, effect := j.judge()
 	if v.Kind == Applied {

@@ -85,10 +85,11 @@ func (b *keyBook) take(hash keyHash, u *used) {
 	}
 }
 
-// call returns the unanswered claim of a CallStarted, lapsed or not.
-func (b *keyBook) call(started keyHash) (keyHash, *used) {
+// call returns the unanswered claim of a CallStarted, lapsed or not; nil once
+// another call has taken its key, or after KeyLife.
+func (b *keyBook) call(started keyHash, now int64) (keyHash, *used) {
 	hash, ok := b.calls[started]
-	if !ok {
+	if !ok || now-b.byHash[hash].since >= KeyLife {
 		return hash, nil
 	}
 	return hash, b.byHash[hash]

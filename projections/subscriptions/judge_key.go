@@ -151,7 +151,7 @@ func (j *judgement) callStarted(c *facts.CallStarted) (Verdict, effect) {
 // callAnswered settles a claim, also one that has lapsed, unless somebody else
 // has claimed the key since.
 func (j *judgement) callAnswered(c *facts.CallAnswered) (Verdict, effect) {
-	hash, u := j.part.book.call(keyHash(c.GetStartedId()))
+	hash, u := j.part.book.call(keyHash(c.GetStartedId()), j.now)
 	if u == nil || u.owner.account != j.fact.GetAccount() {
 		return j.verdict(NotFound), nil
 	}

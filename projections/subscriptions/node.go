@@ -43,6 +43,9 @@ type Subscriptions struct {
 	opts      Options
 	progress  *progress
 	questions *questions
+	// head and savedFacts belong to the snapshot; only Run uses them.
+	head       snapshotHead
+	savedFacts int64
 
 	mu       sync.Mutex
 	verdicts map[ids.ID]chan<- Verdict // by fact_id, of the commands under way on this node
@@ -73,7 +76,18 @@ func NewNode(log *ledger.Log, opts Options) *Subscriptions {
 // Whoever waits when it returns gets an error.
 func (s *Subscriptions) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if err := s.loadSnapshot(ctx); err != nil {
+		if ctx.Err() != nil {
+			s.progress.stop(errNotRunning)
+			return nil
+		}
+		err = fmt.Errorf("follow config: %w", err)
+		s.progress.stop(err)
+		return err
+	}
 	var wg sync.WaitGroup
+	wg.Go(func() { s.snapshots(ctx) })
 	wg.Go(func() {
 		s.questions.run(ctx, func(ctx context.Context) (map[int32]int64, error) {
 			ends, err := s.ends(ctx)
@@ -84,11 +98,10 @@ func (s *Subscriptions) Run(ctx context.Context) error {
 		})
 	})
 	err := s.follow(ctx)
-	if ctx.Err() != nil {
+	if cause := context.Cause(ctx); errors.Is(cause, ErrShortened) {
+		err = cause
+	} else if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = nil
-		if cause := context.Cause(ctx); errors.Is(cause, ErrShortened) {
-			err = cause
-		}
 	}
 	cancel(nil)
 	wg.Wait()
@@ -97,6 +110,7 @@ func (s *Subscriptions) Run(ctx context.Context) error {
 		s.progress.stop(err)
 		return err
 	}
+	s.saveSnapshot(1)
 	s.progress.stop(errNotRunning)
 	return nil
 }
