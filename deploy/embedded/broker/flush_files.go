@@ -25,13 +25,15 @@ type fileFlusher struct {
 // folder is what was seen of one folder.
 type folder struct {
 	f       *os.File
+	info    os.FileInfo      // its identity
 	synced  time.Time        // its time of change when it was synced
 	settled bool             // no entry made after the last listing can bear the time synced
 	files   map[string]*file // by name; nil for a folder
 }
 
-// file is what was synced of one file. The size and the identity are enough: kfake appends, or renames a
-// new file into place, and cuts only what it failed to write, after which no sync is tried any more.
+// file is what was synced of one file. Size and identity tell a change: kfake appends, or renames a new file
+// into place, and cuts only what it failed to write, after which no sync is tried any more. (The time of
+// change alone would not: two writes may bear the same. It tells a new file that has an old one's number.)
 type file struct {
 	f       *os.File
 	info    os.FileInfo
@@ -87,18 +89,25 @@ func (ff *fileFlusher) flush() error {
 
 // scan adds what changed in the folder and below it.
 func (ff *fileFlusher) scan(path string, jobs *[]job) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
 	d := ff.dirs[path]
+	if d != nil && !os.SameFile(d.info, info) { // removed and made again: a topic
+		ff.forget(path)
+		d = nil
+	}
 	if d == nil {
 		f, err := os.Open(path)
 		if err != nil {
 			return err
 		}
-		d = &folder{f: f, files: make(map[string]*file)}
+		if info, err = f.Stat(); err != nil {
+			return errors.Join(err, f.Close())
+		}
+		d = &folder{f: f, info: info, files: make(map[string]*file)}
 		ff.dirs[path] = d
-	}
-	info, err := d.f.Stat()
-	if err != nil {
-		return err
 	}
 	changed := !info.ModTime().Equal(d.synced)
 	if changed || !d.settled {
@@ -173,7 +182,7 @@ func (ff *fileFlusher) check(full string, fl *file, jobs *[]job) error {
 		return err
 	}
 	if fl.info != nil && os.SameFile(fl.info, info) {
-		if fl.info.Size() == info.Size() {
+		if fl.info.Size() == info.Size() && fl.info.ModTime().Equal(info.ModTime()) {
 			if time.Since(fl.changed) > idle {
 				fl.close()
 			}
