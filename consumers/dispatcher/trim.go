@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"hookledger/consumers/dispatcher/partition"
-	"hookledger/ledger"
 )
 
 // trimEvery spaces the trims of one log: each costs the broker an index write.
