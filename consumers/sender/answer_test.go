@@ -3,8 +3,15 @@ package sender
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/iotest"
@@ -83,6 +90,43 @@ func TestKeptConnectionThatBreaksAtTheWrite(t *testing.T) {
 				t.Errorf("took %d: %d requests, %+v", takes, requests, s.Stats())
 			}
 		}
+	}
+}
+
+func TestKeepAliveHeader(t *testing.T) {
+	for value, want := range map[string]time.Duration{
+		"timeout=5": 4 * time.Second, "max=100, Timeout=75": 74 * time.Second, "timeout=1": time.Second / 2, "timeout=0": 0,
+		"timeout=x": time.Hour, "max=3": time.Hour, "": time.Hour, "timeout=-1": time.Hour, "timeout": time.Hour,
+	} {
+		if got := keepAlive(http.Header{"Keep-Alive": {value}}); got != want {
+			t.Errorf("%q: %s, want %s", value, got, want)
+		}
+	}
+}
+
+func TestRootCAs(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "roots.pem")
+	if _, err := RootCAs(file); err == nil {
+		t.Error("a missing file passed")
+	}
+	if err := os.WriteFile(file, []byte("nothing"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := RootCAs(file); err == nil || !strings.Contains(err.Error(), "PEM") {
+		t.Errorf("a file without certificates: %v", err)
+	}
+	server := httptest.NewUnstartedServer(nil) // has a certificate of its own
+	server.StartTLS()
+	defer server.Close()
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	roots, err := RootCAs(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := server.Certificate().Verify(x509.VerifyOptions{Roots: roots, DNSName: "example.com"}); err != nil {
+		t.Error(err)
 	}
 }
 

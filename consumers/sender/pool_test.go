@@ -2,6 +2,7 @@ package sender
 
 import (
 	"net"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,10 +13,10 @@ import (
 // fakeConn knows whether it was closed.
 type fakeConn struct {
 	net.Conn
-	closed bool
+	closed atomic.Bool
 }
 
-func (f *fakeConn) Close() error { f.closed = true; return nil }
+func (f *fakeConn) Close() error { f.closed.Store(true); return nil }
 
 func idle(host string) (*conn, *fakeConn) {
 	f := &fakeConn{}
@@ -35,7 +36,7 @@ func TestPoolModel(t *testing.T) {
 		}
 		var list []entry // oldest first
 		drop := func(i int) {
-			if !list[i].fake.closed {
+			if !list[i].fake.closed.Load() {
 				t.Fatal("an evicted connection is open")
 			}
 			list = append(list[:i:i], list[i+1:]...)
@@ -81,7 +82,7 @@ func TestPoolModel(t *testing.T) {
 				t.Fatalf("%d idle, want %d", p.size(), len(list))
 			}
 			for _, e := range list {
-				if e.fake.closed {
+				if e.fake.closed.Load() {
 					t.Fatal("a kept connection is closed")
 				}
 			}
@@ -97,15 +98,15 @@ func TestPoolTime(t *testing.T) {
 		c, long := idle("b")
 		p.put(c, time.Hour)
 		time.Sleep(5 * time.Second)
-		if p.get(hostKey{dial: "a"}) != nil || !short.closed {
+		if p.get(hostKey{dial: "a"}) != nil || !short.closed.Load() {
 			t.Error("a connection outlived the receiver's limit")
 		}
 		time.Sleep(24 * time.Second)
-		if long.closed {
+		if long.closed.Load() {
 			t.Error("a connection was closed early")
 		}
 		time.Sleep(10 * time.Second)
-		if !long.closed || p.size() != 0 {
+		if !long.closed.Load() || p.size() != 0 {
 			t.Error("a connection outlived the pool's limit")
 		}
 		c, last := idle("a")
@@ -113,7 +114,7 @@ func TestPoolTime(t *testing.T) {
 		p.close()
 		c, late := idle("a")
 		p.put(c, time.Hour)
-		if !last.closed || !late.closed || p.size() != 0 {
+		if !last.closed.Load() || !late.closed.Load() || p.size() != 0 {
 			t.Error("a closed pool keeps connections")
 		}
 	})

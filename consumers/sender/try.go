@@ -128,6 +128,10 @@ func (t *try) exchange(c *conn) (keep time.Duration, at phase, err error) {
 	return keep, at, err
 }
 
+// writerPatience is how long a whole answer waits for the writer to say that it
+// is done: nearly always it is, and only has not been scheduled.
+const writerPatience = 50 * time.Millisecond
+
 // exchangeLarge writes the body beside reading: a receiver may answer without
 // reading a large one, and then waits for us to read. The answer ends the writing.
 func (t *try) exchangeLarge(c *conn) (keep time.Duration, at phase, err, writeErr error) {
@@ -137,9 +141,15 @@ func (t *try) exchangeLarge(c *conn) (keep time.Duration, at phase, err, writeEr
 		written <- err
 	}(c.rw, t.large)
 	keep, at, err = t.answer(c)
+	patience := time.Duration(0)
+	if keep > 0 {
+		patience = writerPatience
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
 	select {
 	case writeErr = <-written:
-	default:
+	case <-timer.C:
 		c.cut()
 		<-written
 		keep = 0

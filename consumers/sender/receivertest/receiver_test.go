@@ -33,7 +33,7 @@ func TestSpeaksHTTP(t *testing.T) {
 	r, client := start(t, receivertest.Options{Keep: 2, Respond: receivertest.Sequence(
 		receivertest.Answer{Body: "one"},
 		receivertest.Answer{Status: 503, Header: []string{"Retry-After: 7"}, Body: "two", Delay: time.Millisecond},
-		receivertest.Answer{Status: 204, Then: receivertest.Close},
+		receivertest.Answer{Status: 204, Header: []string{"Connection: close"}, Then: receivertest.Close},
 		receivertest.Answer{Raw: "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nraw"},
 	)})
 	for i, want := range []struct {
