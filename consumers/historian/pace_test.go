@@ -1,0 +1,35 @@
+package historian
+
+import (
+	"testing"
+	"time"
+)
+
+// After quiet a few batches come at once; a steady load gets one an interval.
+func TestPace(t *testing.T) {
+	start := time.Unix(1000, 0)
+	p := pace{linger: 100 * time.Millisecond, interval: time.Second}
+	now := start
+	var at []time.Duration
+	for range 8 { // a record is always there
+		now = p.due(now)
+		p.took(now)
+		at = append(at, now.Sub(start))
+	}
+	for i, want := range []time.Duration{100, 200, 300, 1100, 2100, 3100, 4100, 5100} {
+		if at[i] != want*time.Millisecond {
+			t.Errorf("batch %d came at %v, want %v", i, at[i], want*time.Millisecond)
+		}
+	}
+	now = now.Add(2 * time.Second) // two seconds of quiet are two batches
+	if due := p.due(now); due != now.Add(p.linger) {
+		t.Errorf("after quiet: due after %v", due.Sub(now))
+	}
+	for range 1000 { // full batches, sooner than due
+		now = now.Add(10 * time.Millisecond)
+		p.took(now)
+	}
+	if wait := p.due(now).Sub(now); wait > time.Second {
+		t.Errorf("after full batches the next waits %v", wait)
+	}
+}
