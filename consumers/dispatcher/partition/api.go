@@ -36,6 +36,9 @@ const (
 type Webhook struct {
 	State   State
 	Version uint64
+	// Since is when it got into this state, milliseconds since the epoch; 0 is
+	// the moment at which the machine first sees it.
+	Since int64
 }
 
 // View looks up webhooks in the node's fold of `config`. It is asked within
@@ -72,7 +75,8 @@ type LaneRead struct {
 	Record *facts.LaneRecord
 }
 
-// FactRead is a record read from `attempts`. A nil fact is one that can't be decoded.
+// FactRead is a record read from `attempts`. A nil fact is one that can't be
+// decoded, or one of the machine's own epoch (see Own), which it need not see.
 type FactRead struct {
 	Offset int64
 	Fact   *facts.AttemptFact
@@ -164,7 +168,9 @@ type Send struct {
 	// from Content, and proved by its hash.
 	Body []byte
 	// Number of the try within the delivery, from 1.
-	Number      uint32
+	Number uint32
+	// Round is the offset of `deliveries` that opened the round.
+	Round       uint64
 	MaybeRepeat bool
 	// WebhookVersion is the version that the View named.
 	WebhookVersion uint64

@@ -31,8 +31,14 @@ type Config struct {
 	// LoadBatch is how many lane records may be on their way in at a time.
 	LoadBatch int
 
-	// CheckpointEvery is the interval of checkpoints while something changes.
+	// CheckpointEvery is the interval of checkpoints while something changes,
+	// and for IdleAfter after the last change. Then they stop, and the first
+	// work that comes waits for one.
 	CheckpointEvery time.Duration
+	IdleAfter       time.Duration
+	// ClockSkew is how far the clocks of two nodes may differ: what is due
+	// within it at a takeover may have been started by the former owner.
+	ClockSkew time.Duration
 	// Lease is how old the last checkpoint and heartbeat may be at a start. It
 	// must be less than the group's session timeout.
 	Lease time.Duration
@@ -68,6 +74,8 @@ func Defaults() Config {
 		SpillAfter:      250 * time.Millisecond,
 		LoadBatch:       256,
 		CheckpointEvery: time.Second,
+		IdleAfter:       time.Minute,
+		ClockSkew:       time.Minute,
 		Lease:           3 * time.Second,
 		RememberEnds:    10 * time.Minute,
 		CarryBatch:      512,
