@@ -171,6 +171,11 @@ func start(ctx context.Context, o Options) (*Broker, error) {
 	}
 	if o.Fsync == FsyncGroup {
 		b.syncer = b.final
+		// What the last process wrote, and what was mended, must not be lost under what is built on it.
+		if err := b.syncer.wait(ctx); err != nil {
+			_ = b.Close() // says the same
+			return nil, err
+		}
 	}
 	return b, nil
 }

@@ -141,4 +141,10 @@ func TestHoleIsRefused(t *testing.T) {
 	}
 	startRefused(t, path, topic+"-0")
 	startRefused(t, path, topic+"-0") // and again: the first start has not hidden it
+	// As after a crash the folder may be taken as it is, but not with a hole.
+	if err := os.Remove(filepath.Join(path, "broker", "clean")); err != nil {
+		t.Fatal(err)
+	}
+	startRefused(t, path, "damaged")
+	startRefused(t, path, "damaged")
 }

@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"syscall"
 )
 
 // syscalls are what a sync asks of the system.
@@ -13,19 +15,38 @@ type syscalls struct {
 }
 
 func newFlusher(dir string, s Strategy, sys *syscalls) (flusher, error) {
-	switch {
-	case s == StrategyFiles, s == StrategyAuto && sys.syncFS == nil:
+	switch s {
+	case StrategyFiles:
 		return newFileFlusher(dir, sys), nil
-	case s == StrategyAuto, s == StrategySyncFS && sys.syncFS != nil:
-		f, err := os.Open(dir)
-		if err != nil {
-			return nil, err
-		}
-		return &fsFlusher{dir: f, sys: sys}, nil
-	case s == StrategySyncFS:
-		return nil, fmt.Errorf("sync strategy %q: this system has no syncfs, use %q", s, StrategyFiles)
+	case StrategyAuto, StrategySyncFS:
+	default:
+		return nil, fmt.Errorf("sync strategy %q: want %q or %q", s, StrategySyncFS, StrategyFiles)
 	}
-	return nil, fmt.Errorf("sync strategy %q: want %q or %q", s, StrategySyncFS, StrategyFiles)
+	f, err := newFSFlusher(dir, sys)
+	if errors.Is(err, errors.ErrUnsupported) && s == StrategyAuto {
+		return newFileFlusher(dir, sys), nil
+	}
+	return f, err
+}
+
+// newFSFlusher tries syncfs once: an old kernel or a sandbox may not have it.
+func newFSFlusher(dir string, sys *syscalls) (flusher, error) {
+	if sys.syncFS == nil {
+		return nil, fmt.Errorf("sync strategy %q: %w on this system", StrategySyncFS, errors.ErrUnsupported)
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	f := &fsFlusher{dir: d, sys: sys}
+	err = f.flush()
+	if errors.Is(err, syscall.EPERM) {
+		err = fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	}
+	if err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return f, nil
 }
 
 // fsFlusher syncs the whole file system. It holds one descriptor for its life: the kernel reports a failed

@@ -133,3 +133,21 @@ func TestFileFlusherMissesNothing(t *testing.T) {
 		})
 	})
 }
+
+// Where syncfs is not to be had, the automatic choice is the other strategy; an error is an error.
+func TestStrategyFallsBack(t *testing.T) {
+	t.Parallel()
+	for err, want := range map[error]string{
+		nil: "*broker.fsFlusher", unix.ENOSYS: "*broker.fileFlusher", unix.EPERM: "*broker.fileFlusher", unix.EIO: "<nil>",
+	} {
+		sys := osSyscalls()
+		sys.syncFS = func(int) error { return err }
+		f, _ := newFlusher(t.TempDir(), StrategyAuto, sys)
+		if got := fmt.Sprintf("%T", f); got != want {
+			t.Errorf("%v: %s, want %s", err, got, want)
+		}
+		if f != nil {
+			_ = f.close()
+		}
+	}
+}

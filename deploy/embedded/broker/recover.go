@@ -64,11 +64,11 @@ func prepare(dir string, log *slog.Logger) (unclean bool, err error) {
 			"which name them, is missing: bring both back from a backup of the folder, or move the folder away to begin with an empty log",
 			dir, len(parts))
 	}
-	if err := remove(dir, cleanName, "sasl.json", "session_state.json"); err != nil {
+	if err := remove(dir, "sasl.json", "session_state.json"); err != nil {
 		return false, err
 	}
 	if !meta {
-		return false, nil
+		return false, remove(dir, cleanName)
 	}
 	if !clean {
 		if err := remove(dir, "seq_windows.json"); err != nil {
@@ -83,7 +83,8 @@ func prepare(dir string, log *slog.Logger) (unclean bool, err error) {
 	if err := preparePartitions(dir, parts, topics, clean, log); err != nil {
 		return false, err
 	}
-	return !clean, nil
+	// Last: a folder that was refused is judged the same way next time.
+	return !clean, remove(dir, cleanName)
 }
 
 func preparePartitions(dir string, parts []os.DirEntry, topics map[string]int, clean bool, log *slog.Logger) error {
