@@ -112,6 +112,9 @@ func TestAuditorAttacks(t *testing.T) {
 	if status, _, text := request(t, "POST", auditor, url.Values{"param_t": {secret}, "database": {"default"}}, "SELECT * FROM {t:Identifier}"); status == 200 {
 		t.Errorf("a file by parameter: %q", text)
 	}
+	if status, _, _ := request(t, "POST", auditor, nil, "SELECT 1 -- "+strings.Repeat("x", 1<<20)); status != 413 {
+		t.Errorf("a statement of over a megabyte: %d", status)
+	}
 	if _, err := os.Stat(target); !os.IsNotExist(err) {
 		t.Errorf("an attack wrote a file: %v", err)
 	}

@@ -86,7 +86,8 @@ func ChildMain(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 }
 
 // Serve opens the data folder and serves ClickHouse's HTTP interface until ctx
-// ends or standard input closes.
+// ends or standard input closes. The process must end then: neither the engine
+// nor the folder's lock is given back before.
 func Serve(ctx context.Context, o ServeOptions) error {
 	in := bufio.NewReader(o.Stdin)
 	line, err := in.ReadBytes('\n')
@@ -111,11 +112,9 @@ func Serve(ctx context.Context, o ServeOptions) error {
 		return err
 	}
 	defer listener.Close()
-	unlock, err := lockFolder(ctx, o.DataDir)
-	if err != nil {
+	if err := lockFolder(ctx, o.DataDir); err != nil {
 		return err
 	}
-	defer unlock()
 	b, err := start(o)
 	if err != nil {
 		return err

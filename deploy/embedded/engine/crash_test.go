@@ -210,6 +210,20 @@ func TestStartIsCancelled(t *testing.T) {
 	}
 }
 
+// TestWithoutSandbox: an operator whose system doesn't bear the confinement can do
+// without it.
+func TestWithoutSandbox(t *testing.T) {
+	t.Setenv(engine.SandboxEnv, "off")
+	conn := enginetest.Open(t, enginetest.Start(t, t.TempDir()).DSN(engine.UserService))
+	file := filepath.Join(t.TempDir(), "x.csv")
+	if err := os.WriteFile(file, []byte("hello\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := one[string](t, conn, "SELECT * FROM file('"+file+"', 'CSV', 's String')"); got != "hello" {
+		t.Fatalf("read %q", got)
+	}
+}
+
 func TestFindLibrary(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv(engine.LibraryEnv, "")

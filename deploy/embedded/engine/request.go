@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -10,8 +11,11 @@ import (
 	"strings"
 )
 
-// maxBody bounds what one request may bring: a statement, or an insert's data.
-const maxBody = 256 << 20
+// What one request may bring: a statement, or an insert's data.
+const (
+	maxBody        = 256 << 20
+	maxAuditorBody = 1 << 20
+)
 
 // request is one HTTP request, read: ClickHouse's parameters apart from settings.
 type request struct {
@@ -34,8 +38,8 @@ var settingName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 
 // parseRequest reads ClickHouse's HTTP parameters. What this interface doesn't
 // do is refused by name, never ignored.
-func parseRequest(r *http.Request) (*request, error) {
-	req := &request{format: "TabSeparated", readonly: r.Method != http.MethodPost, params: map[string]string{}}
+func parseRequest(r *http.Request, user string) (*request, error) {
+	req := &request{user: user, format: "TabSeparated", readonly: r.Method != http.MethodPost, params: map[string]string{}}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, refuse(codeBadArguments, "BAD_ARGUMENTS", "The URL's query can't be read: "+err.Error())
@@ -82,12 +86,16 @@ func parseRequest(r *http.Request) (*request, error) {
 	if strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/") {
 		return nil, refuse(codeNotImplemented, "NOT_IMPLEMENTED", "The embedded engine doesn't take external tables")
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	if err != nil {
-		return nil, err
+	limit := maxBody
+	if user == UserAuditor {
+		limit = maxAuditorBody
 	}
-	if len(body) > maxBody {
-		return nil, refuse(codeQueryTooLarge, "TOO_MANY_BYTES", "The request is over "+strconv.Itoa(maxBody)+" bytes: insert in smaller batches")
+	body, err := io.ReadAll(io.LimitReader(r.Body, int64(limit)+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading the request: %w", err)
+	}
+	if len(body) > limit {
+		return nil, refuse(codeQueryTooLarge, "TOO_MANY_BYTES", "The request is over "+strconv.Itoa(limit)+" bytes: insert in smaller batches")
 	}
 	if fromURL == "" {
 		req.sql = string(body)

@@ -79,14 +79,13 @@ func (s *server) serve(a *answer, r *http.Request) error {
 	if err := http.NewResponseController(a.w).SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
 		return err
 	}
-	req, err := parseRequest(r)
+	req, err := parseRequest(r, user)
 	if err != nil {
 		return err
 	}
 	if err := http.NewResponseController(a.w).SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}
-	req.user = user
 	a.header(req)
 	if strings.TrimSpace(req.sql) == helloQuery {
 		block, err := hello(s.version, s.timezone, req.revision)
