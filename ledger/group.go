@@ -84,7 +84,7 @@ func (l *Log) Join(o GroupOptions) (*Group, error) {
 	if o.Instance != "" {
 		opts = append(opts, kgo.InstanceID(o.Instance))
 	}
-	client, err := l.newClient(opts...)
+	client, err := l.newClient("group-"+o.Name, opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -179,6 +179,12 @@ func (l *Log) Committed(ctx context.Context, group string, t Topic) (map[int32]i
 	resp, err := l.admin.FetchOffsets(ctx, l.groupName(group))
 	if err == nil {
 		err = resp.Error()
+	}
+	if errors.Is(err, kerr.GroupIDNotFound) { // nobody has committed anything yet
+		return map[int32]int64{}, nil
+	}
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return map[int32]int64{}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ask for the commits of group %q: %w", l.groupName(group), err)

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/plugin/kslog"
 )
@@ -25,8 +27,8 @@ type Options struct {
 	Sync func(context.Context) error
 	// Logger gets the clients' warnings. Nil discards them.
 	Logger *slog.Logger
-	// Hooks are added to every client, for metrics.
-	Hooks []kgo.Hook
+	// Hooks, when set, makes what is added to a new client of this name, for metrics.
+	Hooks func(client string) []kgo.Hook
 }
 
 // Log is the log on one broker or cluster. Its methods are safe for concurrent use.
@@ -36,6 +38,7 @@ type Log struct {
 	client   *kgo.Client
 	admin    *kadm.Client
 	at       *recordCache
+	clients  atomic.Int64
 }
 
 // Open connects to the broker; it makes nothing there. Close ends it.
@@ -44,7 +47,7 @@ func Open(ctx context.Context, opts Options) (*Log, error) {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	l := &Log{opts: opts, settings: opts.Settings}
-	client, err := l.newClient(append(producerOptions(opts.Settings.MaxMessageBytes), kgo.ConsumeResetOffset(kgo.NoResetOffset()))...)
+	client, err := l.newClient("log", append(producerOptions(opts.Settings.MaxMessageBytes), kgo.ConsumeResetOffset(kgo.NoResetOffset()))...)
 	if err != nil {
 		return nil, fmt.Errorf("open the log: %w", err)
 	}
@@ -67,10 +70,16 @@ func (l *Log) Close() {
 }
 
 // newClient makes a client of the same broker.
-func (l *Log) newClient(opts ...kgo.Opt) (*kgo.Client, error) {
+func (l *Log) newClient(what string, opts ...kgo.Opt) (*kgo.Client, error) {
+	name := fmt.Sprintf("hookledger-%s-%d", what, l.clients.Add(1))
+	var hooks []kgo.Hook
+	if l.opts.Hooks != nil {
+		hooks = l.opts.Hooks(name)
+	}
 	all := slices.Concat(l.opts.Client, []kgo.Opt{
 		kgo.WithLogger(kslog.New(l.opts.Logger)),
-		kgo.WithHooks(l.opts.Hooks...),
+		kgo.ClientID(name),
+		kgo.WithHooks(hooks...),
 		kgo.MetadataMinAge(250 * time.Millisecond),
 		kgo.DisableClientMetrics(),
 	}, opts)
@@ -128,7 +137,7 @@ func (l *Log) TopicID(ctx context.Context, t Topic) ([16]byte, error) {
 		return [16]byte{}, fmt.Errorf("describe topic %q: %w", l.Name(t), err)
 	}
 	d, ok := found[l.Name(t)]
-	if !ok {
+	if !ok || errors.Is(d.Err, kerr.UnknownTopicOrPartition) {
 		return [16]byte{}, fmt.Errorf("topic %q is missing: start `hookledger serve` once, or create it", l.Name(t))
 	}
 	if d.Err != nil {

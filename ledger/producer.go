@@ -63,7 +63,7 @@ func (l *Log) NewProducer() (*Producer, error) {
 		wake: make(chan struct{}, 1), closed: make(chan struct{}), ended: make(chan struct{}),
 		placed: new(atomic.Int64),
 	}
-	client, err := l.newClient(append(producerOptions(l.settings.MaxMessageBytes),
+	client, err := l.newClient("producer", append(producerOptions(l.settings.MaxMessageBytes),
 		kgo.ManualFlushing(), // a round is sent when it is whole
 		kgo.MaxBufferedRecords(4*producerRecords),
 		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {

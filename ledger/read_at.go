@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -33,7 +34,7 @@ type recordCache struct {
 
 func newRecordCache(l *Log) (*recordCache, error) {
 	// A client of its own, so that a fetch never waits behind an append.
-	client, err := l.newClient(kgo.ConsumeResetOffset(kgo.NoResetOffset()))
+	client, err := l.newClient("places", kgo.ConsumeResetOffset(kgo.NoResetOffset()))
 	if err != nil {
 		return nil, err
 	}
@@ -88,10 +89,16 @@ func (l *Log) ReadAt(ctx context.Context, t Topic, partition int32, offset int64
 		return nil, &PartitionError{Topic: t, Partition: partition, Offset: offset, Err: err}
 	}
 	var found *kgo.Record
+	kept := 0
 	for _, r := range records {
-		l.at.put(Position{t, partition, r.Offset}, detach(r))
+		// A whole batch comes back, however large it is: keep so many of it.
+		if kept += recordSize(r); found != nil && kept > readAtFetchBytes {
+			break
+		}
+		r = detach(r)
+		l.at.put(Position{t, partition, r.Offset}, r)
 		if r.Offset == offset {
-			found = detach(r)
+			found = r
 		}
 	}
 	if found == nil {
@@ -118,20 +125,28 @@ func detach(r *kgo.Record) *kgo.Record {
 // kgo's consumers read streams, not places.
 func (c *recordCache) fetch(ctx context.Context, at Position) ([]*kgo.Record, error) {
 	name := c.log.Name(at.Topic)
-	for try := 0; ; try++ {
+	for try := 1; ; try++ {
 		records, err := c.fetchOnce(ctx, name, at)
 		if err == nil {
 			return records, nil
 		}
-		if !kerr.IsRetriable(err) || try == 4 {
+		if !kerr.IsRetriable(err) || try == fetchTries {
 			return nil, err
 		}
 		c.client.ForceMetadataRefresh()
-		if err := ctx.Err(); err != nil {
-			return nil, err
+		select { // leaders move; metadata takes a moment to tell
+		case <-time.After(time.Duration(try) * fetchPause):
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
 	}
 }
+
+// Tries of one fetch, and the pause after the first, which grows with each.
+const (
+	fetchTries = 6
+	fetchPause = 100 * time.Millisecond
+)
 
 func (c *recordCache) fetchOnce(ctx context.Context, name string, at Position) ([]*kgo.Record, error) {
 	leader, err := c.leader(ctx, name, at.Partition)

@@ -81,7 +81,7 @@ func (l *Log) NewReader(o ReaderOptions) (*Reader, error) {
 	if o.MaxPartitionBytes == 0 {
 		o.MaxPartitionBytes = 1 << 20
 	}
-	client, err := l.newClient(
+	client, err := l.newClient("reader",
 		kgo.FetchMinBytes(o.MinBytes), kgo.FetchMaxWait(o.MaxWait),
 		kgo.FetchMaxBytes(o.MaxBytes), kgo.FetchMaxPartitionBytes(o.MaxPartitionBytes),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),

@@ -137,7 +137,7 @@ func (in *incarnation) run() error {
 		in.Router.mu.Lock()
 		in.Router.wake = cancel
 		in.Router.mu.Unlock()
-		if err := in.adopt(cancel); err != nil {
+		if err := in.adopt(); err != nil {
 			return err
 		}
 		if err := in.room(); err != nil {
@@ -177,8 +177,8 @@ func damaged(err error) bool {
 }
 
 // adopt takes up partitions that the group has given, and lets go of those it
-// has taken. wake makes the next Poll return at once.
-func (in *incarnation) adopt(wake func()) error {
+// has taken.
+func (in *incarnation) adopt() error {
 	in.Router.mu.Lock()
 	owned := maps.Clone(in.owned)
 	in.Router.mu.Unlock()
@@ -217,6 +217,10 @@ func (in *incarnation) adopt(wake func()) error {
 			in.mu.Lock()
 			in.ready = append(in.ready, p)
 			in.mu.Unlock()
+			// The wake of now, not of when the load began: each Poll has its own.
+			in.Router.mu.Lock()
+			wake := in.Router.wake
+			in.Router.mu.Unlock()
 			wake()
 		})
 	}

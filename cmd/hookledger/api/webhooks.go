@@ -330,7 +330,7 @@ func etag(hook *subscriptions.Webhook) string { return api.ETag(int64(hook.Versi
 // offsetCursor and offsetPage page through lists that are ordered by the offset
 // of the creating fact.
 func offsetCursor(next int64) string {
-	if next <= 0 {
+	if next == subscriptions.Last {
 		return ""
 	}
 	return "o" + strconv.FormatInt(next, 36)
@@ -345,13 +345,13 @@ func offsetPage(limit *int, cursor *api.Cursor) (before int64, n int, err error)
 		n = *limit
 	}
 	if cursor == nil {
-		return 0, n, nil
+		return subscriptions.Newest, n, nil
 	}
 	err = errors.New("not a cursor")
 	if c := *cursor; len(c) > 1 && c[0] == 'o' {
 		before, err = strconv.ParseInt(c[1:], 36, 64)
 	}
-	if err != nil || before <= 0 {
+	if err != nil || before < 0 {
 		return 0, 0, badCursor()
 	}
 	return before, n, nil

@@ -1,0 +1,5 @@
+package main
+
+import "context"
+
+func runBench(context.Context, []string, stdio) error { return nil }

@@ -1,0 +1,96 @@
+// Command hookledger delivers webhooks from an append-only log. Its
+// subcommands are faces of one program: serve runs the service, the others look
+// at or mend what a served data folder holds.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"hookledger/deploy/embedded/engine"
+)
+
+// version is set by the build (-ldflags -X main.version=...).
+var version = "dev"
+
+// command is one subcommand.
+type command struct {
+	name, summary string
+	run           func(ctx context.Context, args []string, io stdio) error
+}
+
+// stdio is what a subcommand reads and writes.
+type stdio struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// commands is the flat list of subcommands, in the order of the help text.
+func commands() []command {
+	return []command{
+		{"serve", "run the service", runServe},
+		{"keys", "make API keys from the command line", runKeys},
+		{"token", "print a short-lived JWT for the local server", runToken},
+		{"sql", "a read-only SQL prompt on the history", runSQL},
+		{"bench", "load the program with itself and print what it can do", runBench},
+		{"version", "print the version", runVersion},
+	}
+}
+
+func main() {
+	os.Exit(run(os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+// errUsage is returned after the usage was printed.
+var errUsage = errors.New("usage")
+
+func run(args []string, std stdio) int {
+	if len(args) > 0 && args[0] == "engine" { // hidden: the embedded engine's child process
+		return engine.ChildMain(args[1:], std.in, std.out, std.err)
+	}
+	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+		usage(std.out)
+		if len(args) == 0 {
+			return 2
+		}
+		return 0
+	}
+	for _, c := range commands() {
+		if c.name != args[0] {
+			continue
+		}
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+		defer stop()
+		err := c.run(ctx, args[1:], std)
+		switch {
+		case err == nil, errors.Is(err, flag.ErrHelp):
+			return 0
+		case errors.Is(err, errUsage):
+			return 2
+		}
+		fmt.Fprintf(std.err, "hookledger %s: %v\n", c.name, err)
+		return 1
+	}
+	fmt.Fprintf(std.err, "hookledger: there is no subcommand %q\n", args[0])
+	usage(std.err)
+	return 2
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, "Usage: hookledger SUBCOMMAND [flags]\n\n")
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %-8s  %s\n", c.name, c.summary)
+	}
+	fmt.Fprint(w, "\nhookledger SUBCOMMAND -h tells the flags of one.\n")
+}
+
+func runVersion(_ context.Context, _ []string, std stdio) error {
+	_, err := fmt.Fprintln(std.out, "hookledger", version)
+	return err
+}
