@@ -1,14 +1,9 @@
 package subscriptions
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,7 +15,6 @@ import (
 	"hookledger/deploy/embedded/broker"
 	"hookledger/deploy/embedded/broker/brokertest"
 	"hookledger/ledger"
-	"hookledger/ledger/ids"
 	facts "hookledger/schemas/proto/hookledger/facts/v1"
 )
 
@@ -87,123 +81,6 @@ func same(t testing.TB, a, b *Subscriptions) {
 	t.Helper()
 	if d := diff.Diff(saved(a), saved(b), diff.AllowUnexported(Webhook{})); d != "" {
 		t.Errorf("the nodes differ:\n%s", d)
-	}
-}
-
-// TestThreeNodes: commands race on a real broker; each race has one winner,
-// every node sees what any acknowledged, and all end equal.
-func TestThreeNodes(t *testing.T) {
-	b, prefix := brokertest.Start(t), brokertest.Prefix(t)
-	ctx := testContext(t)
-	var nodes []*Subscriptions
-	for range 3 {
-		s, _ := running(t, openLog(t, b, prefix, nil), Options{})
-		nodes = append(nodes, s)
-	}
-	var wg sync.WaitGroup
-	accounts := []string{"a", "b", "globex", "acme"}
-	for n := range 24 {
-		wg.Go(func() {
-			s, account := nodes[n%3], accounts[n%len(accounts)]
-			for i := range 10 {
-				f := newFact(uint64(1000*n+i+1), nil)
-				f.Account = account
-				v, err := s.Command(ctx, f)
-				if err != nil || v.Kind != Applied {
-					t.Errorf("create: %v, %v", v, err)
-					return
-				}
-				other := nodes[(n+1)%3]
-				if err := other.Barrier(ctx); err != nil {
-					t.Error(err)
-					return
-				}
-				if _, ok := other.Webhook(account, v.WebhookID); !ok {
-					t.Error("acknowledged on one node, not there on another after its barrier")
-				}
-			}
-		})
-	}
-	wg.Wait()
-	if t.Failed() {
-		t.FailNow()
-	}
-
-	// One key, many creates, everywhere at once.
-	var applied, repeated atomic.Int64
-	var first, answer atomic.Int64
-	for n := range 12 {
-		wg.Go(func() {
-			f := with(idem(1, 1), newFact(uint64(100_000+n), nil))
-			f.Account = "a"
-			switch v, err := nodes[n%3].Command(ctx, f); {
-			case err != nil:
-				t.Error(err)
-			case v.Kind == Applied:
-				applied.Add(1)
-				first.Store(v.Offset)
-			case v.Kind == Repeat:
-				repeated.Add(1)
-				answer.Store(v.First)
-			default:
-				t.Errorf("verdict %v", v.Kind)
-			}
-		})
-	}
-	wg.Wait()
-	if applied.Load() != 1 || repeated.Load() != 11 || first.Load() != answer.Load() {
-		t.Errorf("%d applied, %d repeated, first at %d, answered from %d", applied.Load(), repeated.Load(), first.Load(), answer.Load())
-	}
-	fact, err := nodes[0].Fact(ctx, "a", answer.Load())
-	if err != nil || fact.GetWebhookCreated().GetWebhook().GetVersion() != 1 {
-		t.Errorf("the first fact: %v, %v", fact, err)
-	}
-	if _, err := nodes[0].Fact(ctx, "b", answer.Load()); err == nil && testPartition("a") == testPartition("b") {
-		t.Error("another account reads the fact")
-	}
-
-	// One version, many updates: one wins; the others learn the current version and go on from it.
-	id := ids.ID(fact.GetWebhookCreated().GetWebhook().GetWebhookId())
-	for n := range 12 {
-		wg.Go(func() {
-			s := nodes[n%3]
-			for {
-				w, ok := s.Webhook("a", id)
-				if !ok {
-					if err := s.Barrier(ctx); err != nil {
-						t.Error(err)
-						return
-					}
-					continue
-				}
-				f := w.Fact()
-				f.Version++
-				f.Name += "+"
-				v, err := s.Command(ctx, &facts.ConfigFact{Account: "a", Change: &facts.ConfigFact_WebhookUpdated{
-					WebhookUpdated: &facts.WebhookUpdated{ExpectedVersion: w.Version, Webhook: f}}})
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if v.Kind == Applied {
-					return
-				}
-				if v.Kind != Conflict || v.Webhook == nil || v.Version <= w.Version {
-					t.Errorf("lost the race with %+v", v)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	for _, s := range nodes {
-		if err := s.Barrier(ctx); err != nil {
-			t.Fatal(err)
-		}
-		if w, _ := s.Webhook("a", id); w == nil || w.Version != 13 || strings.Count(w.Name, "+") != 12 {
-			t.Errorf("after 12 updates: %+v", w)
-		}
-		same(t, nodes[0], s)
 	}
 }
 
@@ -362,96 +239,58 @@ func TestBarrierWithoutABroker(t *testing.T) {
 	}
 }
 
-func TestSnapshot(t *testing.T) {
-	b, prefix, folder := brokertest.Start(t), brokertest.Prefix(t), t.TempDir()
-	log := openLog(t, b, prefix, nil)
-	ctx := testContext(t)
-	s, stop := running(t, log, Options{Folder: folder})
-	for n := range uint64(20) {
-		s.must(t, Applied, fmt.Sprint("account-", n%5), with(idem(byte(n), 1), newFact(n+1, func(w *facts.Webhook) {
-			w.Metadata, w.IndexIds = []byte("{}"), []string{"i"}
-		})))
-	}
-	s.must(t, Applied, "account-0", remove(1, 0))
-	if err := stop(); err != nil {
+func TestAShortenedLogStopsTheNode(t *testing.T) {
+	log := openLog(t, brokertest.Start(t), brokertest.Prefix(t), nil)
+	s := NewNode(log, Options{})
+	done := make(chan error, 1)
+	go func() { done <- s.Run(testContext(t)) }()
+	if err := s.Barrier(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(folder, snapshotName)
-	good, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
+	s.progress.advance(0, 1000) // as if it had applied what the broker has lost
+	if err := s.Barrier(testContext(t)); !errors.Is(err, ErrNotCurrent) {
+		t.Errorf("barrier: %v, want ErrNotCurrent", err)
 	}
-	// load starts a node from what lies in the folder, and says whether it was used.
-	load := func(text []byte, log *ledger.Log) (*Subscriptions, bool) {
-		t.Helper()
-		if err := os.WriteFile(path, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		var said bytes.Buffer
-		n := NewNode(log, Options{Folder: folder, Logger: slog.New(slog.NewTextHandler(&said, nil))})
-		if err := n.loadSnapshot(ctx); err != nil {
-			t.Fatal(err)
-		}
-		used := n.savedFacts > 0
-		if used == strings.Contains(said.String(), "thrown away") {
-			t.Errorf("used %v, and said %q", used, said.String())
-		}
-		return n, used
+	if err := <-done; !errors.Is(err, ErrShortened) {
+		t.Errorf("Run: %v, want ErrShortened", err)
 	}
-	whole, used := load(good, log)
-	if !used {
-		t.Fatal("the snapshot was not used")
-	}
-	same(t, s, whole)
-	for at := 0; at < len(good); at += 1 + len(good)/200 {
-		flipped := bytes.Clone(good)
-		flipped[at] ^= 4
-		if _, used := load(flipped, log); used {
-			t.Fatalf("used with byte %d flipped", at)
-		}
-		if _, used := load(good[:at], log); used {
-			t.Fatalf("used when cut at %d", at)
-		}
-	}
-	if _, used := load(good, openLog(t, b, brokertest.Prefix(t), nil)); used {
-		t.Error("used on another log")
-	}
-	// A log that lost its tail, or has another one.
-	parts := saved(whole)
-	for p := range parts {
-		if parts[p].Next > 0 {
-			parts[p].Last[0]++
-			break
-		}
-	}
-	forged, err := encodeSnapshot(whole.head, parts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, used := load(forged, log); used {
-		t.Error("used though the log has another record at its end")
-	}
-	parts = saved(whole)
-	parts[0].Next += 1000
-	if forged, err = encodeSnapshot(whole.head, parts); err != nil {
-		t.Fatal(err)
-	}
-	if _, used := load(forged, log); used {
-		t.Error("used though the log ends before it")
-	}
+}
 
-	// Snapshot and rest are the whole.
-	if err := os.WriteFile(path, good, 0o600); err != nil {
-		t.Fatal(err)
+// BenchmarkBarrier is what every API request, and every batch of the router
+// and the dispatcher, waits for. waiters share questions.
+func BenchmarkBarrier(b *testing.B) {
+	log := openLog(b, brokertest.Start(b), brokertest.Prefix(b), nil)
+	s, _ := running(b, log, Options{})
+	ctx := context.Background()
+	for _, waiters := range []int{1, 50} {
+		b.Run(fmt.Sprint("waiters=", waiters), func(b *testing.B) {
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			var wg sync.WaitGroup
+			for range waiters {
+				wg.Go(func() {
+					for left.Add(-1) >= 0 {
+						if err := s.Barrier(ctx); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+		})
 	}
-	fromSnapshot, _ := running(t, log, Options{Folder: folder})
-	fromStart, _ := running(t, log, Options{})
-	fromSnapshot.must(t, Applied, "account-1", newFact(100, nil))
-	fromStart.must(t, Applied, "account-2", newFact(101, nil))
-	for _, n := range []*Subscriptions{fromSnapshot, fromStart} {
-		if err := n.Barrier(ctx); err != nil {
-			t.Fatal(err)
+}
+
+// BenchmarkCommand is a create, from the fact to its verdict.
+func BenchmarkCommand(b *testing.B) {
+	log := openLog(b, brokertest.Start(b), brokertest.Prefix(b), nil)
+	s, _ := running(b, log, Options{})
+	for n := range b.N {
+		f := newFact(uint64(n+1), nil) //nolint:gosec // a count
+		f.Account = fmt.Sprint("account-", n%100)
+		if v, err := s.Command(context.Background(), f); err != nil || v.Kind != Applied {
+			b.Fatal(v, err)
 		}
 	}
-	same(t, fromStart, fromSnapshot)
 }
