@@ -179,7 +179,7 @@ func DecodePassedEvents(value []byte) (*facts.PassedEvents, error) {
 	if err := decode(kindPassedEvents, value, p); err != nil {
 		return nil, err
 	}
-	if len(p.GetHashes()) != ids.Size*len(p.GetOffsets()) {
+	if len(p.GetOffsets()) == 0 || len(p.GetHashes()) != ids.Size*len(p.GetOffsets()) {
 		return nil, bad("%d bytes of hashes for %d offsets", len(p.GetHashes()), len(p.GetOffsets()))
 	}
 	return p, nil

@@ -156,7 +156,43 @@ func (l *Log) EnsureTopics(ctx context.Context) (made []Topic, err error) {
 				name, l.settings.partitions(t), l.settings.ReplicationFactor, err)
 		}
 	}
+	if len(made) > 0 {
+		faults = append(faults, l.awaitTopics(ctx, want))
+	}
 	return made, errors.Join(faults...)
+}
+
+// topicsPause is between two looks whether new topics are known.
+const topicsPause = 20 * time.Millisecond
+
+// awaitTopics waits until new topics are known and led: until then brokers say,
+// and this client remembers, that they don't exist.
+func (l *Log) awaitTopics(ctx context.Context, names []string) error {
+	for {
+		found, err := l.admin.ListTopics(ctx, names...)
+		if err != nil {
+			return fmt.Errorf("list topics: %w", err)
+		}
+		known := 0
+		for _, name := range names {
+			d, ok := found[name]
+			led := ok && d.Err == nil
+			for _, p := range d.Partitions {
+				led = led && p.Err == nil && p.Leader >= 0
+			}
+			if led {
+				known++
+			}
+		}
+		if known == len(names) {
+			return nil
+		}
+		select {
+		case <-time.After(topicsPause):
+		case <-ctx.Done():
+			return fmt.Errorf("wait for new topics: %d of %d are known and have leaders: %w", known, len(names), ctx.Err())
+		}
+	}
 }
 
 func (l *Log) checkTopic(ctx context.Context, t Topic, detail kadm.TopicDetail) error {
