@@ -15,9 +15,8 @@ const APIKeyPrefix = "sk_"
 // leave 216 bits unknown.
 const shownPrefix = len(APIKeyPrefix) + 8
 
-var keyEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
-
-var apiKeyLen = len(APIKeyPrefix) + keyEncoding.EncodedLen(sha256.Size)
+// apiKeyLen is the prefix and the base32 of 32 bytes.
+const apiKeyLen = len(APIKeyPrefix) + (sha256.Size*8+4)/5
 
 // NewAPIKey is the key of a new key id, and the name of the master key it is derived from.
 func (s *Set) NewAPIKey(keyID string) (key APIKeyText, masterID string) {
@@ -38,7 +37,8 @@ func (s *Set) APIKey(masterID, keyID string) (APIKeyText, error) {
 func derive(master []byte, keyID string) APIKeyText {
 	mac := hmac.New(sha256.New, master)
 	mac.Write([]byte(keyID))
-	return APIKeyText{hide(APIKeyPrefix + keyEncoding.EncodeToString(mac.Sum(nil)))}
+	text := base32.HexEncoding.WithPadding(base32.NoPadding).EncodeToString(mac.Sum(nil))
+	return APIKeyText{hide(APIKeyPrefix + strings.ToLower(text))}
 }
 
 // Prefix is how the key begins, which may be shown.

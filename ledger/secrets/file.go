@@ -13,7 +13,7 @@ import (
 // maxFile bounds what is read as a key file.
 const maxFile = 1 << 20
 
-// ErrUnsafeFile: others could read or change the key file.
+// ErrUnsafeFile means that others could read or change the key file.
 var ErrUnsafeFile = errors.New("the key file is not safe")
 
 // Load reads the key file. fs.ErrNotExist if there is none.

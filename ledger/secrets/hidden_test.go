@@ -24,10 +24,10 @@ func TestNothingPrintsASecret(t *testing.T) {
 	for _, text := range []string{signing.Reveal(), key.Reveal(), token.Reveal()} {
 		reveal = append(reveal, text[3:len(text)-3])
 	}
-	for _, r := range rings {
+	for _, r := range rings() {
 		for _, k := range s.held().keys.ring(r).Keys {
 			// As text, and as fmt prints bytes.
-			reveal = append(reveal, base64.StdEncoding.EncodeToString(k), fmt.Sprint(k[:8])[1:20], fmt.Sprintf("%x", k), string(k))
+			reveal = append(reveal, base64.StdEncoding.EncodeToString(k), strings.Trim(fmt.Sprintf("%d", k[:8]), "[]"), fmt.Sprintf("%x", k), string(k))
 		}
 	}
 	type nested struct {

@@ -18,7 +18,7 @@ const purpose = "hookledger/signing-secret\x00"
 
 const signingPrefix = "whsec_"
 
-// ErrSealed: a sealed secret does not open. It was changed, or sealed for
+// ErrSealed means that a sealed secret does not open. It was changed, or sealed for
 // another webhook, or with another key of the same name.
 var ErrSealed = errors.New("the sealed secret does not open")
 

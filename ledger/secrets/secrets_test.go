@@ -195,7 +195,7 @@ func TestRotationKeepsWhatWasMadeBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := old
-	for _, r := range rings {
+	for _, r := range rings() {
 		var name string
 		if s, name, err = s.Add(r, rand.Reader); err != nil {
 			t.Fatal(err)
@@ -216,7 +216,7 @@ func TestRotationKeepsWhatWasMadeBefore(t *testing.T) {
 	if s, err = Load(path); err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range rings {
+	for _, r := range rings() {
 		if len(s.Names(r)) != 2 || s.Current(r) == old.Current(r) {
 			t.Errorf("%s has keys %v, current %s", r, s.Names(r), s.Current(r))
 		}
@@ -280,8 +280,10 @@ func TestTokens(t *testing.T) {
 	}
 	good := token.Reveal()
 	sign := func(method jwt.SigningMethod, key any, change func(jwt.MapClaims)) string {
-		c := jwt.MapClaims{"iss": TokenIssuer, "aud": TokenAudience, "sub": "me", "account": "acc", "scope": "read",
-			"iat": now.Unix(), "exp": now.Add(time.Minute).Unix()}
+		c := jwt.MapClaims{
+			"iss": TokenIssuer, "aud": TokenAudience, "sub": "me", "account": "acc", "scope": "read",
+			"iat": now.Unix(), "exp": now.Add(time.Minute).Unix(),
+		}
 		change(c)
 		j := jwt.NewWithClaims(method, c)
 		j.Header["kid"] = s.Current(Tokens)

@@ -32,7 +32,7 @@ const (
 	Tokens  Ring = "tokens"
 )
 
-var rings = [...]Ring{Sealing, APIKeys, Tokens}
+func rings() []Ring { return []Ring{Sealing, APIKeys, Tokens} }
 
 // Errors of key sets.
 var (
@@ -99,7 +99,7 @@ func (Set) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), 
 // Generate makes a new set with one key in each ring, drawn from random.
 func Generate(random io.Reader) (*Set, error) {
 	k := &keys{Version: formatVersion}
-	for _, r := range rings {
+	for _, r := range rings() {
 		*k.ring(r) = ring{Keys: make(map[string][]byte)}
 		name, err := k.add(r, random)
 		if err != nil {
@@ -125,7 +125,7 @@ func (k *keys) add(r Ring, random io.Reader) (string, error) {
 
 func newSet(k *keys) (*Set, error) {
 	h := &held{keys: k, aeads: make(map[string]cipher.AEAD)}
-	for _, r := range rings {
+	for _, r := range rings() {
 		ring := k.ring(r)
 		if len(ring.Keys[ring.Current]) == 0 {
 			return nil, fmt.Errorf("%w: ring %s has no current key", ErrCorrupt, r)
@@ -264,7 +264,7 @@ func (s *Set) Drop(r Ring, name string) (*Set, error) {
 
 func (s *Set) copy() *keys {
 	k := *s.held().keys
-	for _, r := range rings {
+	for _, r := range rings() {
 		k.ring(r).Keys = maps.Clone(k.ring(r).Keys)
 	}
 	return &k

@@ -18,7 +18,7 @@ const (
 	MaxTokenLife = 24 * time.Hour
 )
 
-// ErrToken: the token is not one of ours, or not valid now.
+// ErrToken means that the token is not one of ours, or not valid now.
 var ErrToken = errors.New("the token is not valid")
 
 // Claims are who a token speaks for.

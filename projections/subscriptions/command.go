@@ -10,7 +10,7 @@ import (
 	facts "hookledger/schemas/proto/hookledger/facts/v1"
 )
 
-// ErrUnsettled: it is not known whether a command took effect. It may be in the
+// ErrUnsettled means that it is not known whether a command took effect. It may be in the
 // log, or get there. Repeating it with the same idempotency key is safe.
 var ErrUnsettled = errors.New("it is not known whether the change took effect")
 

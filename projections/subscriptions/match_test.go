@@ -5,7 +5,6 @@ import (
 	"slices"
 	"testing"
 
-	"hookledger/ledger/ids"
 	facts "hookledger/schemas/proto/hookledger/facts/v1"
 )
 
@@ -67,7 +66,7 @@ func TestFiltering(t *testing.T) {
 func crowd(b testing.TB) *Fold {
 	t := newBench(b)
 	add := func(n int, account string, indexes []string) {
-		id := ids.ID(testID(uint64(n+1) * 0x9E3779B97F4A7C15)) //nolint:gosec // counts
+		id := testID(uint64(n+1) * 0x9E3779B97F4A7C15)
 		f := newFact(1, func(w *facts.Webhook) {
 			w.WebhookId, w.IndexIds = id[:], indexes
 			w.Events = []string{"export.ready", "export.failed", "media.created"}
@@ -119,7 +118,7 @@ func BenchmarkApply(b *testing.B) {
 	t := newBench(b)
 	b.ReportAllocs()
 	for n := range b.N {
-		id := testID(uint64(n+1) * 0x9E3779B97F4A7C15) //nolint:gosec // counts
+		id := testID(uint64(n+1) * 0x9E3779B97F4A7C15)
 		f := t.fact("a", newFact(1, func(w *facts.Webhook) { w.WebhookId = id[:]; w.Name = "x" }))
 		p := testPartition("a")
 		if _, err := t.Apply(p, t.Next(p), t.now, f); err != nil {

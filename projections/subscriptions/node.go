@@ -17,7 +17,7 @@ import (
 	facts "hookledger/schemas/proto/hookledger/facts/v1"
 )
 
-// ErrShortened: `config` ends before what this node has applied. Its tail was lost.
+// ErrShortened means that `config` ends before what this node has applied. Its tail was lost.
 var ErrShortened = errors.New("config is shorter than what was applied from it")
 
 // errNotRunning is why nothing happens after Run has returned without an error.
@@ -123,7 +123,7 @@ func (s *Subscriptions) ends(ctx context.Context) (map[int32]int64, error) {
 		return nil, err
 	}
 	for partition, applied := range before {
-		end, ok := ends[int32(partition)] //nolint:gosec // a partition number
+		end, ok := ends[int32(partition)]
 		if !ok {
 			return nil, fmt.Errorf("no end offset of config/%d", partition)
 		}
@@ -142,7 +142,7 @@ func (s *Subscriptions) follow(ctx context.Context) error {
 	}
 	defer reader.Close()
 	for partition, next := range s.progress.positions() {
-		reader.Add(ledger.Config, int32(partition), next) //nolint:gosec // a partition number
+		reader.Add(ledger.Config, int32(partition), next)
 	}
 	for {
 		batches, err := reader.Poll(ctx, 0)

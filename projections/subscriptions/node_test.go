@@ -92,7 +92,8 @@ func TestMetadataIsReadAgain(t *testing.T) {
 	f := first.Webhook.Fact()
 	f.Version, f.Metadata = 2, []byte(`{"n":2}`)
 	second := s.must(t, Applied, "a", &facts.ConfigFact{Change: &facts.ConfigFact_WebhookUpdated{
-		WebhookUpdated: &facts.WebhookUpdated{ExpectedVersion: 1, Webhook: f}}})
+		WebhookUpdated: &facts.WebhookUpdated{ExpectedVersion: 1, Webhook: f},
+	}})
 	other := s.must(t, Applied, "a", newFact(2, nil))
 	for range 2 { // the second time, the webhook is deleted
 		for offset, want := range map[int64]string{first.Offset: `{"n":1}`, second.Offset: `{"n":2}`, NoMetadata: ""} {
@@ -287,7 +288,7 @@ func BenchmarkCommand(b *testing.B) {
 	log := openLog(b, brokertest.Start(b), brokertest.Prefix(b), nil)
 	s, _ := running(b, log, Options{})
 	for n := range b.N {
-		f := newFact(uint64(n+1), nil) //nolint:gosec // a count
+		f := newFact(uint64(n+1), nil)
 		f.Account = fmt.Sprint("account-", n%100)
 		if v, err := s.Command(context.Background(), f); err != nil || v.Kind != Applied {
 			b.Fatal(v, err)

@@ -101,7 +101,8 @@ func TestThreeNodes(t *testing.T) {
 				f.Version++
 				f.Name += "+"
 				v, err := s.Command(ctx, &facts.ConfigFact{Account: "a", Change: &facts.ConfigFact_WebhookUpdated{
-					WebhookUpdated: &facts.WebhookUpdated{ExpectedVersion: w.Version, Webhook: f}}})
+					WebhookUpdated: &facts.WebhookUpdated{ExpectedVersion: w.Version, Webhook: f},
+				}})
 				if err != nil {
 					t.Error(err)
 					return

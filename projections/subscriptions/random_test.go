@@ -120,11 +120,13 @@ func (w *world) change(f *Fold, account string) *facts.ConfigFact {
 	case "disable":
 		h, id := at()
 		c.Change = &facts.ConfigFact_WebhookDisabled{WebhookDisabled: &facts.WebhookDisabled{
-			WebhookId: id, ExpectedVersion: max(1, h.Version-rapid.Uint64Range(0, 1).Draw(w.T, "behind")), Reason: "gone"}}
+			WebhookId: id, ExpectedVersion: max(1, h.Version-rapid.Uint64Range(0, 1).Draw(w.T, "behind")), Reason: "gone",
+		}}
 	case "delete":
 		h, id := at()
 		c.Change = &facts.ConfigFact_WebhookDeleted{WebhookDeleted: &facts.WebhookDeleted{
-			WebhookId: id, ExpectedVersion: h.Version * rapid.Uint64Range(0, 1).Draw(w.T, "if match")}}
+			WebhookId: id, ExpectedVersion: h.Version * rapid.Uint64Range(0, 1).Draw(w.T, "if match"),
+		}}
 	case "call":
 		_, id := at()
 		c.Change = &facts.ConfigFact_CallStarted{CallStarted: &facts.CallStarted{WebhookId: id}}
@@ -134,7 +136,8 @@ func (w *world) change(f *Fold, account string) *facts.ConfigFact {
 			started = rapid.SampledFrom(w.calls).Draw(w.T, "call")
 		}
 		c.Change = &facts.ConfigFact_CallAnswered{CallAnswered: &facts.CallAnswered{
-			StartedId: started, Status: rapid.SampledFrom([]uint32{0, 200, 200}).Draw(w.T, "status")}}
+			StartedId: started, Status: rapid.SampledFrom([]uint32{0, 200, 200}).Draw(w.T, "status"),
+		}}
 	case "key":
 		c.Change = &facts.ConfigFact_ApiKeyCreated{ApiKeyCreated: &facts.ApiKeyCreated{Key: apiKey(), Limit: limit}}
 	case "rotate-key":
@@ -236,7 +239,7 @@ func (w *world) check() {
 				w.Fatalf("config/%d/%d: the fold says %+v, the model %+v", p, at, got, want)
 			}
 		}
-		w.compare(int32(p), m) //nolint:gosec // a partition number
+		w.compare(int32(p), m)
 	}
 }
 

@@ -115,7 +115,7 @@ func (s *Subscriptions) loadSnapshot(ctx context.Context) error {
 	}
 	for partition, p := range parts {
 		s.restore(partition, p)
-		s.progress.advance(int32(partition), p.Next) //nolint:gosec // a partition number
+		s.progress.advance(int32(partition), p.Next)
 		s.savedFacts += p.Next
 	}
 	return nil
@@ -129,7 +129,7 @@ func (s *Subscriptions) proveSnapshot(ctx context.Context, parts []savedPart) er
 		return err
 	}
 	for partition, p := range parts {
-		id := int32(partition) //nolint:gosec // a partition number
+		id := int32(partition)
 		if p.Next > ends[id] {
 			return fmt.Errorf("%w: it has applied config/%d up to %d, and the log ends at %d: the log has lost its tail", errSnapshot, id, p.Next, ends[id])
 		}

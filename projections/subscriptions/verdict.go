@@ -21,14 +21,24 @@ const (
 	Invalid
 )
 
-var kindNames = [...]string{
-	Applied: "applied", Repeat: "repeat", Mismatch: "mismatch", InProgress: "in progress",
-	Conflict: "conflict", NotFound: "not found", Limit: "limit exceeded", Invalid: "invalid",
-}
-
 func (k Kind) String() string {
-	if int(k) < len(kindNames) && kindNames[k] != "" {
-		return kindNames[k]
+	switch k {
+	case Applied:
+		return "applied"
+	case Repeat:
+		return "repeat"
+	case Mismatch:
+		return "mismatch"
+	case InProgress:
+		return "in progress"
+	case Conflict:
+		return "conflict"
+	case NotFound:
+		return "not found"
+	case Limit:
+		return "limit exceeded"
+	case Invalid:
+		return "invalid"
 	}
 	return "Kind(" + strconv.Itoa(int(k)) + ")"
 }
