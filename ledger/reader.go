@@ -42,7 +42,9 @@ func (e *PartitionError) Unwrap() error { return e.Err }
 // ReaderOptions bound what a reader fetches.
 type ReaderOptions struct {
 	// MinBytes and MaxWait: the broker answers once it has MinBytes, or after
-	// MaxWait. Readers that need not hurry save wake-ups by both. Defaults 1 and 5 s.
+	// MaxWait. Readers that need not hurry save wake-ups by both. Defaults 1 and
+	// 250 ms: a partition that is added while a fetch of others waits at the
+	// broker is fetched after it, so MaxWait delays every Add and Seek.
 	MinBytes int32
 	MaxWait  time.Duration
 	// MaxBytes of one fetch (default 8 MiB), MaxPartitionBytes of one partition in it (default 1 MiB).
@@ -73,7 +75,7 @@ func (l *Log) NewReader(o ReaderOptions) (*Reader, error) {
 		o.MinBytes = 1
 	}
 	if o.MaxWait == 0 {
-		o.MaxWait = 5 * time.Second
+		o.MaxWait = 250 * time.Millisecond
 	}
 	if o.MaxBytes == 0 {
 		o.MaxBytes = 8 << 20

@@ -53,7 +53,7 @@ func (h *Historian) begin(ctx context.Context) (*writer, error) {
 	}
 	var err error
 	// No MinBytes: the pace of polling makes the batches, and idle costs nothing.
-	if w.reader, err = h.log.NewReader(ledger.ReaderOptions{MaxWait: 5 * time.Second}); err != nil {
+	if w.reader, err = h.log.NewReader(ledger.ReaderOptions{MaxWait: 500 * time.Millisecond}); err != nil {
 		return nil, fmt.Errorf("historian: %w", err)
 	}
 	for where, p := range w.places {
