@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -83,9 +84,11 @@ func (d *disk) missing(root string) (lost []string) {
 // Whatever the broker did to its files, all of it is on disk after a flush, and a flush of what did not
 // change syncs nothing.
 func TestFileFlusherMissesNothing(t *testing.T) {
+	base, runs := t.TempDir(), 0
 	rapid.Check(t, func(t *rapid.T) {
-		root, err := os.MkdirTemp("", "flush")
-		if err != nil {
+		runs++
+		root := filepath.Join(base, strconv.Itoa(runs))
+		if err := os.Mkdir(root, 0o700); err != nil {
 			t.Fatal(err)
 		}
 		defer func() { _ = os.RemoveAll(root) }()

@@ -44,14 +44,14 @@ func (w *windows) add(p *partition, h []byte, offset int64) {
 	if w == nil {
 		return
 	}
-	producer := int64(binary.BigEndian.Uint64(h[43:])) //nolint:gosec // as Kafka writes it
+	producer := int64(binary.BigEndian.Uint64(h[43:]))
 	if producer < 0 {
 		return
 	}
-	epoch := int16(binary.BigEndian.Uint16(h[51:])) //nolint:gosec // as Kafka writes it
-	first := int32(binary.BigEndian.Uint32(h[53:])) //nolint:gosec // as Kafka writes it
+	epoch := int16(binary.BigEndian.Uint16(h[51:]))
+	first := int32(binary.BigEndian.Uint32(h[53:]))
 	n := int64(binary.BigEndian.Uint32(h[57:]))
-	next := int32((int64(first) + n) % math.MaxInt32) //nolint:gosec // below MaxInt32
+	next := int32((int64(first) + n) % math.MaxInt32)
 
 	key := windowKey{p.path, producer}
 	pw := w.of[key]

@@ -128,9 +128,12 @@ func (p *partition) snapshot() (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	var s snapshot
-	if json.Unmarshal(b, &s) != nil {
+	if !json.Valid(b) {
 		return nil, nil
+	}
+	var s snapshot
+	if err := json.Unmarshal(b, &s); err != nil {
+		return nil, fmt.Errorf("snapshot.json: %w", err)
 	}
 	if s.Version != snapshotVersion {
 		return nil, fmt.Errorf("snapshot.json has version %d, want %d: it was written by another version of the broker", s.Version, snapshotVersion)
@@ -203,7 +206,7 @@ func (p *partition) walkSegment(base int64, check bool, seqs *windows) (whole in
 			return 0, 0, 0, err
 		}
 		size := int64(binary.BigEndian.Uint32(h[8:])) + 12
-		first := int64(binary.BigEndian.Uint64(h[:])) //nolint:gosec // an offset
+		first := int64(binary.BigEndian.Uint64(h[:]))
 		if first != end || size < batchHeader || whole+size > info.Size() || h[16] != 2 {
 			return whole, batches, end, nil
 		}
@@ -237,7 +240,7 @@ func (p *partition) cut(s *segmentInfo, whole int64, batches int) error {
 	// broker and no transactions every entry is the same.
 	entry := make([]byte, 15)
 	entry[0] = snapshotVersion
-	entry[1] = byte(crc32.Checksum(entry[2:], castagnoli)) //nolint:gosec // its low byte
+	entry[1] = byte(crc32.Checksum(entry[2:], castagnoli))
 	index := slices.Repeat(entry, batches)
 	return os.WriteFile(strings.TrimSuffix(p.segment(s.BaseOffset), ".dat")+".idx", index, 0o600)
 }

@@ -112,9 +112,11 @@ func TestServing(t *testing.T) {
 	if _, err := ReadServing(path); !errors.Is(err, ErrNotServing) {
 		t.Errorf("open, but not serving: %v", err)
 	}
-	want := Serving{API: "http://127.0.0.1:8080",
+	want := Serving{
+		API:    "http://127.0.0.1:8080",
 		Broker: Broker{Addrs: []string{"127.0.0.1:9092"}, User: "u", Password: "p1"},
-		Engine: Engine{Addr: "127.0.0.1:8123", Users: map[string]Secret{"service": "p2"}}}
+		Engine: Engine{Addr: "127.0.0.1:8123", Users: map[string]Secret{"service": "p2"}},
+	}
 	if err := d.WriteServing(want); err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +151,7 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 // Nobody else may read what lies here, whatever the folder's mode was.
 func TestModes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "data")
-	if err := os.Mkdir(path, 0o755); err != nil { //nolint:gosec // the point of the test
+	if err := os.Mkdir(path, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	d := mustOpen(t, path)

@@ -41,12 +41,14 @@ func acquire(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("open the lock file: %w", err)
 	}
 	deadline := time.Now().Add(lockPatience)
+	pause := time.NewTicker(lockPause)
+	defer pause.Stop()
 	for {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) || time.Now().After(deadline) {
 			break
 		}
-		time.Sleep(lockPause)
+		<-pause.C
 	}
 	switch {
 	case errors.Is(err, unix.EWOULDBLOCK):
