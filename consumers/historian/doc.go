@@ -39,7 +39,8 @@
 // were quiet, else a second after the last one, or when it is full. The quiet is
 // a bucket of three inserts that fills by one a second: what trickles in after a
 // publish (the request, the attempt) is seen at once, a steady load pays for one
-// insert a second.
+// insert a second. A small batch takes three fifths of a token, so that one who
+// publishes, looks and publishes again waits less than a second each time.
 //
 // The reader is polled at intervals while records trickle in: at low rates a
 // wake-up for each record would be most of the cost.

@@ -43,7 +43,7 @@ func (w *writer) flush(ctx context.Context) error {
 		return err
 	}
 	now := time.Now()
-	w.pace.took(now)
+	w.pace.took(now, w.records)
 	w.m.BatchSeconds.Observe(now.Sub(began).Seconds())
 	w.m.RecordAge.Observe(max(now.Sub(w.oldest).Seconds(), 0))
 	for table, rows := range map[string]int{

@@ -13,7 +13,7 @@ func TestPace(t *testing.T) {
 	var at []time.Duration
 	for range 8 { // a record is always there
 		now = p.due(now)
-		p.took(now)
+		p.took(now, light)
 		at = append(at, now.Sub(start))
 	}
 	for i, want := range []time.Duration{100, 200, 300, 1100, 2100, 3100, 4100, 5100} {
@@ -25,9 +25,16 @@ func TestPace(t *testing.T) {
 	if due := p.due(now); due != now.Add(p.linger) {
 		t.Errorf("after quiet: due after %v", due.Sub(now))
 	}
+	for range 20 { // batches of a record or two
+		now = p.due(now)
+		p.took(now, 2)
+	}
+	if wait := p.due(now).Sub(now); wait != 600*time.Millisecond {
+		t.Errorf("among small batches the next waits %v", wait)
+	}
 	for range 1000 { // full batches, sooner than due
 		now = now.Add(10 * time.Millisecond)
-		p.took(now)
+		p.took(now, light)
 	}
 	if wait := p.due(now).Sub(now); wait > time.Second {
 		t.Errorf("after full batches the next waits %v", wait)
