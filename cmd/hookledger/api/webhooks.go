@@ -189,7 +189,7 @@ func (s *server) RotateWebhookSecret(w http.ResponseWriter, r *http.Request, web
 		api.WriteError(w, r, err)
 		return
 	}
-	s.change(w, r, webhookID, nil, func(hook *subscriptions.Webhook) (*facts.ConfigFact, error) {
+	s.change(w, r, webhookID, params.IfMatch, func(hook *subscriptions.Webhook) (*facts.ConfigFact, error) {
 		_, sealed, err := s.newSecret(hook.ID)
 		if err != nil {
 			return nil, err
