@@ -96,8 +96,17 @@ func TestAuditorAttacks(t *testing.T) {
 		}
 	}
 	for _, params := range []url.Values{
-		{"readonly": {"0"}}, {"readonly": {"2"}}, {"log_comment": {"x"}}, {"allow_introspection_functions": {"1"}}, {"format_template_resultset": {secret}}, {"async_insert": {"1"}},
-		{"query": {"INSERT INTO a VALUES"}}, {"query": {"SELECT"}, "param_t": {secret}}, {"database": {"default`; DROP TABLE a"}}, {"user": {"service"}}, {"role": {"x"}},
+		{"readonly": {"0"}},
+		{"readonly": {"2"}},
+		{"log_comment": {"x"}},
+		{"allow_introspection_functions": {"1"}},
+		{"format_template_resultset": {secret}},
+		{"async_insert": {"1"}},
+		{"query": {"INSERT INTO a VALUES"}},
+		{"query": {"SELECT"}, "param_t": {secret}},
+		{"database": {"default`; DROP TABLE a"}},
+		{"user": {"service"}},
+		{"role": {"x"}},
 	} {
 		body := "(1)"
 		if !params.Has("query") {

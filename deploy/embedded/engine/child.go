@@ -143,9 +143,8 @@ func listen(o ServeOptions) (net.Listener, error) {
 		return net.Listen("tcp", "127.0.0.1:0")
 	}
 	f := os.NewFile(listenerFD, "listener")
-	defer f.Close()
-	l, err := net.FileListener(f)
-	if err != nil {
+	l, err := net.FileListener(f) // a copy
+	if err := errors.Join(err, f.Close()); err != nil {
 		return nil, fmt.Errorf("taking the listener from the parent: %w", err)
 	}
 	return l, nil
@@ -176,7 +175,9 @@ func serveHTTP(ctx context.Context, listener net.Listener, handler http.Handler,
 		cancelRequests()
 		_ = srv.Close()
 	}
-	<-failed
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("ending the engine's HTTP interface: %w", err)
+	}
 	return nil
 }
 

@@ -30,7 +30,7 @@ type Options struct {
 	StartTimeout time.Duration // until the child must be ready; default 2 min, because a folder with many parts takes a while
 	StopTimeout  time.Duration // until a child that was asked to end is killed; default 15 s
 
-	Logger *slog.Logger // default slog.Default()
+	Logger *slog.Logger // default: silence
 	Rand   io.Reader    // passwords; default crypto/rand
 }
 
@@ -73,8 +73,7 @@ func Start(ctx context.Context, o Options) (*Engine, error) {
 	}
 	e.address = l.Addr().String()
 	if err := e.launch(ctx); err != nil {
-		e.listener.Close()
-		return nil, err
+		return nil, errors.Join(err, e.listener.Close())
 	}
 	return e, nil
 }
@@ -110,7 +109,7 @@ func (o *Options) complete() (err error) {
 		o.StopTimeout = 15 * time.Second
 	}
 	if o.Logger == nil {
-		o.Logger = slog.Default()
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Rand == nil {
 		o.Rand = rand.Reader

@@ -40,8 +40,7 @@ func one[T any](t testing.TB, conn clickhouse.Conn, sql string, args ...any) (v 
 
 // code is the exception code in err, 0 when there is none.
 func code(err error) int32 {
-	var ex *clickhouse.Exception
-	if errors.As(err, &ex) {
+	if ex, ok := errors.AsType[*clickhouse.Exception](err); ok {
 		return ex.Code
 	}
 	return 0

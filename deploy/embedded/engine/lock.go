@@ -29,10 +29,9 @@ func lockFolder(ctx context.Context, dir string) error {
 	if err != nil {
 		return fmt.Errorf("opening the engine's lock: %w", err)
 	}
-	defer f.Close()
 	// A bare descriptor, which no finalizer closes.
 	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, lockDescriptor)
-	if err != nil {
+	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("keeping the engine's lock open: %w", err)
 	}
 	for {
