@@ -116,30 +116,30 @@ func (m *Machine) Opened(now Time, log Log, start, end int64) {
 	m.step(now)
 }
 
-// LogStart tells the start of a log, from a fetch or because a reader fell below it.
+// LogStart tells the start of a log, from a fetch or because a reader fell
+// below it. What lies between is not known: readers never skip. Another owner
+// may have trimmed what this one still reads, so it is no damage by itself; the
+// machine claims anew, if the group still names it, and finds out.
 func (m *Machine) LogStart(now Time, log Log, start int64) {
 	t := m.t
 	t.now = now
+	below := false
 	switch log {
 	case LogLanes:
-		if !t.lanesOpen || start <= t.lanesPos {
-			break
-		}
-		if m.off(ruleNeverSkip) {
+		below = t.lanesOpen && start > t.lanesPos
+		if below && m.off(ruleNeverSkip) {
 			m.skipTo(start)
-			break
+			return
 		}
-		// What was between is not known: begin again, empty, and claim anew.
-		m.claimAnew(now)
 	case LogAttempts:
-		if t.attemptsOpen && start > t.attemptsPos {
-			m.damaged(LogAttempts, fmt.Sprintf("records from %d to %d are gone before they were read", t.attemptsPos, start))
-		}
+		below = t.attemptsOpen && start > t.attemptsPos
 	case LogDeliveries:
-		if t.mode == owning && start > int64(t.reader) { //nolint:gosec // an offset
-			m.damaged(LogDeliveries, fmt.Sprintf("records from %d to %d are gone before they were read", t.reader, start))
-		}
+		below = t.mode == owning && start > int64(t.reader) //nolint:gosec // an offset
 	}
+	if below {
+		m.depose(now)
+	}
+	m.step(now)
 }
 
 // claim appends the owner record, once `lanes` was read to its end.
@@ -200,7 +200,8 @@ func (m *Machine) folded(now Time) {
 	t.mode = completing
 	for i := t.laneHolds.head; i < len(t.laneHolds.items); i++ {
 		hold := t.laneHolds.items[i]
-		if hold.done {
+		if hold.done || m.off(ruleCompleteReplaced) && t.live.tag(max(hold.at, t.live.base)) == tagDead {
+			hold.done = true
 			continue
 		}
 		w := m.newWork(loading)

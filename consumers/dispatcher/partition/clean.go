@@ -26,16 +26,17 @@ func (m *Machine) clean(now Time) {
 		m.out.Trims = append(m.out.Trims, Trim{Log: LogLanes, Before: bound})
 	}
 	total := int(t.lanesPos - from)
-	if t.carrying == 0 && total > m.cfg.CleanAbove && 2*t.live.alive < total {
+	if t.carrying == 0 && t.live.lowest() < t.readBackFloor && total > m.cfg.CleanAbove && 2*t.live.alive < total {
 		m.carry(now)
 	}
 }
 
-// carry begins to carry the oldest live records forward. It stops at one that
-// is busy: nothing below that can be trimmed anyway.
+// carry begins to carry the oldest live records forward, as far as the newest
+// checkpoint lets the log be trimmed. It stops at one that is busy: nothing
+// below that can be trimmed anyway.
 func (m *Machine) carry(now Time) {
 	t := m.t
-	for at, n := t.live.lowest(), 0; at < t.lanesPos && n < m.cfg.CarryBatch; at++ {
+	for at, n := t.live.lowest(), 0; at < t.readBackFloor && n < m.cfg.CarryBatch; at++ {
 		switch tag := t.live.tag(at); {
 		case tag == tagDead || tag == tagCheckpoint:
 		case tag&tagHealth != 0:

@@ -90,10 +90,7 @@ func (m *Machine) drop(now Time, id uint32, e *entry) {
 	m.lift(id, e)
 	if w := m.workOf(e); w != nil {
 		m.unloaded(id, e, w)
-		if w.stage == loading {
-			delete(t.loads, w.offset)
-			m.arrived(w)
-		}
+		m.cancelLoad(w)
 		if w.token != 0 && m.pending[w.token] == w {
 			delete(m.pending, w.token)
 		}
@@ -202,6 +199,14 @@ func (m *Machine) reload() {
 		}
 	}
 	t.again = t.again[:0]
+}
+
+// cancelLoad forgets a load that is under way.
+func (m *Machine) cancelLoad(w *work) {
+	if w.stage == loading {
+		delete(m.t.loads, w.offset)
+		m.arrived(w)
+	}
 }
 
 // arrived counts off what was loaded for a bounded number of transitions.

@@ -77,10 +77,11 @@ func (m *Machine) applyLane(now Time, at int64, r *facts.LaneRecord) {
 
 // names takes note of an epoch that a record names. Owner records below the
 // log's start are known by this only: the greatest is the epoch that holds at
-// the start, and all that was folded under a lesser one is void.
+// the start, and all that was folded under a lesser one is void, owner records
+// too.
 func (m *Machine) names(epoch uint64) {
 	t := m.t
-	if t.mode > claiming || epoch <= t.epoch || epoch >= uint64(max(t.lanesStart, 0)) { //nolint:gosec // an offset
+	if t.mode > claiming || epoch <= t.base || epoch >= uint64(max(t.lanesStart, 0)) { //nolint:gosec // an offset
 		return
 	}
 	fresh := newTenure()
@@ -96,7 +97,7 @@ func (m *Machine) names(epoch uint64) {
 			fresh.candidates = append(fresh.candidates, c)
 		}
 	}
-	fresh.epoch = epoch
+	fresh.base, fresh.epoch = epoch, epoch
 	*t = *fresh
 }
 

@@ -173,7 +173,11 @@ func (m *Machine) wake(now Time, n uint32) {
 // loadHeads asks for the records of the lane's next ones.
 func (m *Machine) loadHeads(_ Time, n uint32, l *lane) {
 	t := m.t
-	room := min(m.room(l), m.cfg.LoadBatch-t.sendLoads)
+	room := min(m.room(l)-len(l.loads), m.cfg.LoadBatch-t.sendLoads)
+	if room <= 0 && len(l.loads) > 0 { // what is loaded is younger, and would keep the head from its place
+		m.unload(l)
+		room = min(m.room(l), m.cfg.LoadBatch-t.sendLoads)
+	}
 	if room <= 0 {
 		if !l.hungry {
 			l.hungry = true

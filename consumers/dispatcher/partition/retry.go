@@ -33,9 +33,12 @@ func (m *Machine) judge(now Time, o uint64, r *facts.DeliveryRetry) {
 		return
 	}
 	e := t.ix.at(id)
-	w := m.workOf(e)
-	busy := e.state == inFlight || e.state == moving || e.state == parked
+	// What is about to start takes the retry along when it comes back.
+	busy := e.state == fresh || e.state == inFlight || e.state == moving || e.state == parked
 	if busy || len(t.commands[delivery]) > 0 {
+		if e.state == fresh {
+			m.probe(now, e.lane)
+		}
 		t.commands[delivery] = append(t.commands[delivery], queued{offset: o, retry: r})
 		return
 	}
@@ -44,12 +47,6 @@ func (m *Machine) judge(now Time, o uint64, r *facts.DeliveryRetry) {
 		return
 	}
 	m.probe(now, e.lane)
-	if e.state == fresh { // about to start: it takes the retry along
-		e.upto = o
-		w.settles = append(w.settles, o)
-		m.wake(now, e.lane)
-		return
-	}
 	m.withRecord(now, id, e, toRetry, func(w *work) { w.asked, w.askedAt = r, o })
 }
 

@@ -32,6 +32,7 @@ type tenure struct {
 	lanesStart, lanesPos, lanesEnd int64
 	lanesOpen                      bool
 	epoch                          uint64 // the valid owner, at lanesPos
+	base                           uint64 // the valid owner at lanesStart, as far as records name it
 	claim                          ids.ID // key of this machine's owner record
 	claimWork                      *work
 	checkpoint                     *facts.Checkpoint

@@ -199,6 +199,8 @@ func (m *Machine) erase(now Time, id uint32, e *entry) {
 		w = m.newWork(deleting)
 		e.slot = w.slot
 	}
+	m.unloaded(id, e, w)
+	m.cancelLoad(w)
 	e.state = moving
 	w.stage, w.entry, w.lane, w.record = deleting, id, e.lane, nil
 	delivery := e.delivery
