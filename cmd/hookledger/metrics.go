@@ -11,6 +11,8 @@ import (
 	"hookledger/cmd/hookledger/api"
 	"hookledger/consumers/historian"
 	"hookledger/consumers/router"
+	"hookledger/consumers/sender"
+	"hookledger/projections/subscriptions"
 )
 
 // metrics of the whole program, all in one registry.
@@ -46,6 +48,24 @@ func newMetrics(reg *prometheus.Registry) *metrics {
 func (m *metrics) kafka(client string) []kgo.Hook {
 	labelled := prometheus.WrapRegistererWith(prometheus.Labels{"client": client}, m.reg)
 	return []kgo.Hook{kprom.NewMetrics("hookledger_kafka", kprom.Registerer(labelled), kprom.Gatherer(m.reg))}
+}
+
+// watch shows figures that others keep.
+func (m *metrics) watch(out *sender.Sender, config *subscriptions.Subscriptions) {
+	counter := func(name, help string, read func() int64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(read()) })
+	}
+	gauge := func(name, help string, read func() int) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(read()) })
+	}
+	m.reg.MustRegister(
+		counter("hookledger_sender_dials_total", "Connections opened to receivers.", func() int64 { return out.Stats().Dials }),
+		counter("hookledger_sender_reused_total", "Requests on a kept connection.", func() int64 { return out.Stats().Reused }),
+		counter("hookledger_sender_again_total", "Requests begun again on a fresh connection, because the kept one took no byte.", func() int64 { return out.Stats().Again }),
+		gauge("hookledger_sender_idle_connections", "Connections kept for later.", func() int { return out.Stats().Idle }),
+		gauge("hookledger_subscriptions_webhooks", "Webhooks in the fold of config.", func() int { n, _ := config.Count(); return n }),
+		gauge("hookledger_subscriptions_api_keys", "API keys in the fold of config.", func() int { _, n := config.Count(); return n }),
+	)
 }
 
 func (m *metrics) synced(took time.Duration, waiters int) {

@@ -97,6 +97,7 @@ func serve(ctx context.Context, cfg *config, log *slog.Logger, std stdio) (err e
 		return err
 	}
 	defer out.Close()
+	m.watch(out, config)
 	node := cfg.nodeName()
 	route, err := router.New(router.Options{
 		Log: journal, Subscriptions: config, Instance: node, Folder: at.folder("router"),

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -87,7 +86,6 @@ func toResult(r *sender.Result, webhook *subscriptions.Webhook) *partition.Resul
 type secretCache struct {
 	open func(subscriptions.Sealed, ids.ID) (sender.Secret, error)
 
-	mu     sync.Mutex
 	opened *lru.Cache[string, sender.Secret]
 }
 

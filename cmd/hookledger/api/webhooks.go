@@ -230,14 +230,14 @@ func (s *server) DeleteWebhook(w http.ResponseWriter, r *http.Request, webhookID
 // answers what the fact that stands says.
 func (s *server) change(
 	w http.ResponseWriter, r *http.Request, webhookID string, ifMatch *string,
-	make func(*subscriptions.Webhook) (*facts.ConfigFact, error), answer func(*facts.ConfigFact) (any, error),
+	fact func(*subscriptions.Webhook) (*facts.ConfigFact, error), answer func(*facts.ConfigFact) (any, error),
 ) {
-	fact, err := s.judged(w, r, webhookID, ifMatch, make)
+	stands, err := s.judged(w, r, webhookID, ifMatch, fact)
 	if err != nil {
 		api.WriteError(w, r, err)
 		return
 	}
-	out, err := answer(fact)
+	out, err := answer(stands)
 	if err != nil {
 		api.WriteError(w, r, err)
 		return
@@ -247,7 +247,7 @@ func (s *server) change(
 
 func (s *server) judged(
 	w http.ResponseWriter, r *http.Request, webhookID string, ifMatch *string,
-	make func(*subscriptions.Webhook) (*facts.ConfigFact, error),
+	change func(*subscriptions.Webhook) (*facts.ConfigFact, error),
 ) (*facts.ConfigFact, error) {
 	ctx, cancel := s.bounded(r)
 	defer cancel()
@@ -256,7 +256,7 @@ func (s *server) judged(
 		if err != nil {
 			return nil, err
 		}
-		fact, err := make(hook)
+		fact, err := change(hook)
 		if err != nil {
 			return nil, err
 		}
