@@ -51,6 +51,15 @@ func (h *Historian) begin(ctx context.Context) (*writer, error) {
 	if err := h.try(ctx, "find the history's places", w.findPlaces); err != nil {
 		return nil, err
 	}
+	// A partition that was trimmed to its end has no record to wait for: its place
+	// has to be there without one, or who waits for the history waits for ever.
+	places := w.moved()
+	if err := h.try(ctx, "append the history's first places", func(ctx context.Context) error { return w.h.AppendPlaces(ctx, places) }); err != nil {
+		return nil, err
+	}
+	for _, p := range w.places {
+		p.moved = false
+	}
 	var err error
 	// No MinBytes: the pace of polling makes the batches, and idle costs nothing.
 	if w.reader, err = h.log.NewReader(ledger.ReaderOptions{MaxWait: 500 * time.Millisecond}); err != nil {
@@ -63,6 +72,7 @@ func (h *Historian) begin(ctx context.Context) (*writer, error) {
 }
 
 func (w *writer) findPlaces(ctx context.Context) error {
+	clear(w.places)
 	known, err := w.h.Places(ctx)
 	if err != nil {
 		return err //nolint:wrapcheck // says what was asked
@@ -100,6 +110,7 @@ func (w *writer) findPlaces(ctx context.Context) error {
 					"deliveries that are waiting for their first try are not listed until then",
 					"topic", topic, "partition", partition, "start", p.next)
 			}
+			p.moved = from == nil
 			w.places[where] = p
 		}
 	}

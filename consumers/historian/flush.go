@@ -89,7 +89,7 @@ func (w *writer) moved() []history.Place {
 		if !p.moved {
 			continue
 		}
-		next := history.Place{Topic: where.topic, Partition: where.partition, Next: p.next, TopicID: p.topicID}
+		next := history.Place{Topic: where.topic, Partition: where.partition, Next: max(p.next, p.rowsFrom), TopicID: p.topicID}
 		switch where.topic {
 		case ledger.Deliveries:
 			next.Sources = p.sources

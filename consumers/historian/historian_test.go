@@ -155,6 +155,15 @@ func idBytes(hook int) []byte {
 	return i[:]
 }
 
+// A log that was trimmed to its end is covered without a record.
+func TestTrimmedLogIsCovered(t *testing.T) {
+	w := newWorld(t)
+	w.append(ledger.Record{Topic: ledger.Attempts, Partition: 1, Value: []byte("x")})
+	must(t, w.log.Trim(t.Context(), ledger.Attempts, 1, 1))
+	w.run(w.h)
+	w.covered()
+}
+
 // A retry by hand changes nothing until the dispatcher says so.
 func TestRetryByHand(t *testing.T) {
 	w := newWorld(t)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -16,6 +17,10 @@ import (
 // may lie apart before a search by time misses rows.
 const skew = 24 * time.Hour
 
+// maxFacts bounds how many facts of one delivery are read: many retries by hand
+// are needed to get there.
+const maxFacts = 10_000
+
 // attemptFields reads one attempt_id once, as the original record has it where
 // there is one: a completed copy may have lost the end of the body.
 const attemptFields = "attempt_id, delivery_id, kind, attempt, round, outcome, request_sent, maybe_repeat, url, webhook_version, " +
@@ -27,7 +32,7 @@ const attemptFields = "attempt_id, delivery_id, kind, attempt, round, outcome, r
 func (h *History) Attempts(ctx context.Context, d *Delivery) ([]Attempt, error) {
 	found, err := h.attempts(ctx, "SELECT "+attemptFields+", toUInt64(0) FROM ("+
 		"SELECT "+attemptFields+", off FROM {{db}}.attempts FINAL WHERE "+triesOf([]Delivery{*d})+
-		" ORDER BY completed, off LIMIT 1 BY attempt_id) ORDER BY round, attempt, off")
+		" ORDER BY completed, off LIMIT 1 BY attempt_id) ORDER BY round, attempt, off LIMIT "+strconv.Itoa(maxFacts))
 	if err != nil {
 		return nil, fmt.Errorf("attempts of %s: %w", d.ID.Text(ids.Delivery), err)
 	}
