@@ -19,7 +19,7 @@ import (
 // All of it belongs to the routing goroutine but what mu guards.
 type incarnation struct {
 	*Router
-	group    *ledger.Group
+	group    committer
 	producer *ledger.Producer
 	reader   *ledger.Reader
 	// life ends with Run's context, or with the failure that is its cause.
@@ -42,6 +42,11 @@ type incarnation struct {
 	command *facts.DeliveryCommand
 }
 
+// committer is the group, as far as an incarnation needs it.
+type committer interface {
+	Commit(ctx context.Context, next map[int32]int64) error
+}
+
 // part is a partition of events that this incarnation routes.
 type part struct {
 	partition int32
@@ -61,7 +66,7 @@ type part struct {
 }
 
 // live runs one incarnation.
-func (r *Router) live(ctx context.Context, group *ledger.Group) (err error) {
+func (r *Router) live(ctx context.Context, group committer) (err error) {
 	producer, err := r.log.NewProducer()
 	if err != nil {
 		return err
