@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"hookledger/consumers/dispatcher/partition"
 	"hookledger/ledger/ids"
 	facts "hookledger/schemas/proto/hookledger/facts/v1"
@@ -22,7 +24,7 @@ type input struct {
 	result *partition.Result
 	unsent partition.NotSent
 	lanes  []partition.LaneRead
-	facts  []partition.FactRead
+	raw    []*kgo.Record // of `attempts`: most are the machine's own, and are not decoded
 	cmds   []partition.Command
 	lane   *facts.LaneRecord
 	at     time.Duration
@@ -115,4 +117,4 @@ func (m *mailbox) take(empty []input) []input {
 	return full
 }
 
-func (in *input) records() int { return len(in.lanes) + len(in.facts) + len(in.cmds) }
+func (in *input) records() int { return len(in.lanes) + len(in.raw) + len(in.cmds) }

@@ -96,11 +96,7 @@ func (d *Dispatcher) decode(ctx context.Context, b *ledger.Batch) (input, error)
 			}
 			in.lanes = append(in.lanes, read)
 		case partition.LogAttempts:
-			read := partition.FactRead{Offset: r.Offset}
-			if read.Fact, err = ledger.DecodeAttempt(r.Value); err != nil {
-				read.Fact, err = nil, nil // the historian reports what is wrong with `attempts`
-			}
-			in.facts = append(in.facts, read)
+			in.raw = b.Records
 		case partition.LogDeliveries:
 			// Protobuf copies bytes fields, so the fetch is not pinned.
 			read := partition.Command{Offset: r.Offset}

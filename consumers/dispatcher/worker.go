@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"hookledger/consumers/dispatcher/partition"
 	"hookledger/ledger"
 )
@@ -32,6 +34,7 @@ type worker struct {
 
 	// Of the goroutine that runs the worker:
 	fx       partition.Effects
+	reads    []partition.FactRead
 	readers  [3]tail
 	seeks    uint64
 	paused   bool
@@ -185,7 +188,7 @@ func (w *worker) records(now partition.Time, in *input) {
 	case partition.LogLanes:
 		w.m.Lanes(now, in.lanes[skip:])
 	case partition.LogAttempts:
-		w.m.Attempts(now, in.facts[skip:])
+		w.m.Attempts(now, w.decode(in.raw[skip:]))
 	}
 }
 
@@ -196,6 +199,22 @@ func (w *worker) damage(now partition.Time, err error) {
 		w.d.Logger.Error("a partition stands still", "partition", w.p, "error", err)
 	}
 	w.m.Lost(now)
+}
+
+// decode reads facts, but for the machine's own. One that can't be decoded is
+// fed as nil; the historian reports it.
+func (w *worker) decode(records []*kgo.Record) []partition.FactRead {
+	w.reads = w.reads[:0]
+	for _, r := range records {
+		read := partition.FactRead{Offset: r.Offset}
+		if !w.m.Own(r.Value) {
+			if fact, err := ledger.DecodeAttempt(r.Value); err == nil {
+				read.Fact = fact
+			}
+		}
+		w.reads = append(w.reads, read)
+	}
+	return w.reads
 }
 
 // publish shows the machine's state and holds back reading while too much is undecided.
