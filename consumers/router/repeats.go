@@ -52,6 +52,7 @@ type hourTables struct {
 
 // openRepeats opens the files that the folder's manifest vouches for, or begins anew.
 func openRepeats(o repeatsOptions) (*repeats, error) {
+	o.memory = max(o.memory, 4*minSlots*slotSize) // or each entry would be a file
 	r := &repeats{repeatsOptions: o, most: minSlots * slotSize}
 	for 2*r.most <= o.memory/2 {
 		r.most *= 2

@@ -45,7 +45,7 @@ func TestRepeatsModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		n++
 		folder := filepath.Join(root, "model", string(rune('a'+n%26))+strings.Repeat("x", n/26))
-		memory := rapid.SampledFrom([]int{0, 3 * minSlots * slotSize, 1 << 20}).Draw(rt, "memory")
+		memory := rapid.SampledFrom([]int{0, 8 * minSlots * slotSize, 1 << 20}).Draw(rt, "memory")
 		r := repeatsIn(t, folder, memory, 1<<40)
 		defer func() { r.close() }()
 		type entry struct {
@@ -64,7 +64,7 @@ func TestRepeatsModel(t *testing.T) {
 				rt.Fatal(err)
 			}
 		}
-		for range rapid.IntRange(1, 30).Draw(rt, "steps") {
+		for range rapid.IntRange(1, 80).Draw(rt, "steps") {
 			switch rapid.SampledFrom([]string{"insert", "insert", "insert", "hour", "hours", "restart", "again"}).Draw(rt, "step") {
 			case "insert":
 				many, stride := rapid.IntRange(1, 300).Draw(rt, "many"), rapid.IntRange(0, 7).Draw(rt, "stride")
@@ -104,7 +104,7 @@ func TestRepeatsModel(t *testing.T) {
 					}
 				}
 			}
-			if r.bytes > memory {
+			if r.bytes > r.memory {
 				rt.Fatalf("%d bytes in memory", r.bytes)
 			}
 			for range 5 {
@@ -135,7 +135,7 @@ func TestRepeatsModel(t *testing.T) {
 // filled is a memory of three closed hours in files, and a fourth begun.
 func filled(t *testing.T, folder string) {
 	t.Helper()
-	r := repeatsIn(t, folder, minSlots*slotSize, 1000)
+	r := repeatsIn(t, folder, 0, 1000)
 	for i := range 1000 {
 		hour := int64(100 + i/300)
 		if i%300 == 0 {
@@ -251,7 +251,7 @@ func TestDamagedFilesAreThrownAway(t *testing.T) {
 func TestRepeatsOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	folder := filepath.Join(t.TempDir(), "gone")
-	r := repeatsIn(t, folder, minSlots*slotSize, 1000)
+	r := repeatsIn(t, folder, 0, 1000)
 	defer r.close()
 	if err := os.RemoveAll(folder); err != nil {
 		t.Fatal(err)
