@@ -75,7 +75,7 @@ func (w *writer) findPlaces(ctx context.Context) error {
 	clear(w.places)
 	known, err := w.h.Places(ctx)
 	if err != nil {
-		return err //nolint:wrapcheck // says what was asked
+		return err
 	}
 	kept := make(map[at]history.Place)
 	for _, p := range known {
@@ -85,15 +85,15 @@ func (w *writer) findPlaces(ctx context.Context) error {
 	for _, topic := range topics() {
 		id, err := w.log.TopicID(ctx, topic)
 		if err != nil {
-			return err //nolint:wrapcheck // says what was asked
+			return err
 		}
 		starts, err := w.log.Starts(ctx, topic)
 		if err != nil {
-			return err //nolint:wrapcheck // says what was asked
+			return err
 		}
 		ends, err := w.log.Ends(ctx, topic)
 		if err != nil {
-			return err //nolint:wrapcheck // says what was asked
+			return err
 		}
 		for partition := range w.log.Partitions(topic) {
 			where := at{topic, partition}

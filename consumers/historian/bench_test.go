@@ -15,7 +15,7 @@ import (
 func BenchmarkCatchUp(b *testing.B) {
 	w := newWorld(b)
 	for i := range 25 {
-		w.traffic(uint64(i), 1000) //nolint:gosec // small
+		w.traffic(uint64(i), 1000)
 	}
 	for b.Loop() {
 		for _, table := range []string{"places", "attempts", "deliveries", "events", "config_changes", "attempts_hourly"} {
@@ -49,7 +49,7 @@ func BenchmarkSteady(b *testing.B) {
 		own, engine := cpu(b, os.Getpid()), cpu(b, db.Engine(b).PID())
 		began := time.Now()
 		for i := range 50 {
-			w.traffic(uint64(i+10), 8) //nolint:gosec // small
+			w.traffic(uint64(i+10), 8)
 			time.Sleep(time.Until(began.Add(time.Duration(i+1) * 200 * time.Millisecond)))
 		}
 		w.covered()

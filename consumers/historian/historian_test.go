@@ -186,7 +186,7 @@ func TestRetryByHand(t *testing.T) {
 		return d
 	}
 	at := w.append(w.request(sub, source))[0]
-	round := uint64(at.Offset) //nolint:gosec // an offset
+	round := uint64(at.Offset)
 	if d := state(); d.Status != history.Pending || d.Attempts != 0 || d.Last != nil {
 		t.Errorf("accepted: %+v", d)
 	}
@@ -204,7 +204,7 @@ func TestRetryByHand(t *testing.T) {
 	if d := state(); d.Status != history.Failed || d.Upto != round {
 		t.Errorf("asked for: %+v", d)
 	}
-	second := uint64(retry.Offset) //nolint:gosec // an offset
+	second := uint64(retry.Offset)
 	fact(2, &facts.AttemptFact{
 		Kind: facts.FactKind_FACT_KIND_RETRY_ASKED, Round: second, Upto: second, CommandOffset: second, Attempt: 1, NextRetryMs: time.Now().UnixMilli(),
 	})
@@ -311,11 +311,11 @@ func TestClickHouseRestarts(t *testing.T) {
 	w := newWorldAt(t, e.DSNTo(engine.UserService, "hookledger"))
 	w.run(w.h)
 	for round := range 3 {
-		w.traffic(uint64(round), 20) //nolint:gosec // small
+		w.traffic(uint64(round), 20)
 		if pid := e.PID(); pid != 0 {
 			must(t, syscall.Kill(pid, syscall.SIGKILL))
 		}
-		w.traffic(uint64(round+10), 20) //nolint:gosec // small
+		w.traffic(uint64(round+10), 20)
 	}
 	w.settled()
 	for table, rows := range w.dump() {
@@ -376,7 +376,7 @@ func TestVisibleWithinASecond(t *testing.T) {
 	w.settled()
 	var took []time.Duration
 	for i := range 6 {
-		w.traffic(uint64(i+2), 1) //nolint:gosec // small
+		w.traffic(uint64(i+2), 1)
 		began := time.Now()
 		w.covered()
 		took = append(took, time.Since(began))

@@ -16,13 +16,13 @@ func TestPace(t *testing.T) {
 		p.took(now, light)
 		at = append(at, now.Sub(start))
 	}
-	for i, want := range []time.Duration{100, 200, 300, 1100, 2100, 3100, 4100, 5100} {
-		if at[i] != want*time.Millisecond {
-			t.Errorf("batch %d came at %v, want %v", i, at[i], want*time.Millisecond)
+	for i, want := range []int64{100, 200, 300, 1100, 2100, 3100, 4100, 5100} {
+		if at[i].Milliseconds() != want {
+			t.Errorf("batch %d came at %v, want %d ms", i, at[i], want)
 		}
 	}
 	now = now.Add(2 * time.Second) // two seconds of quiet are two batches
-	if due := p.due(now); due != now.Add(p.linger) {
+	if due := p.due(now); !due.Equal(now.Add(p.linger)) {
 		t.Errorf("after quiet: due after %v", due.Sub(now))
 	}
 	for range 20 { // batches of a record or two

@@ -29,7 +29,7 @@ import (
 )
 
 // db is the package's engine; TestMain has no other way to hand it to tests.
-var db enginetest.Engine //nolint:gochecknoglobals // see above
+var db enginetest.Engine
 
 func TestMain(m *testing.M) {
 	enginetest.Child()
@@ -194,9 +194,9 @@ func (w *world) settled() {
 }
 
 func id(n int, kind byte) (i ids.ID) {
-	binary.BigEndian.PutUint32(i[0:], uint32(n)*0x9e3779b9) //nolint:gosec // any bits do
+	binary.BigEndian.PutUint32(i[0:], uint32(n)*0x9e3779b9)
 	i[4] = kind
-	binary.BigEndian.PutUint32(i[12:], uint32(n)) //nolint:gosec // any bits do
+	binary.BigEndian.PutUint32(i[12:], uint32(n))
 	return i
 }
 
@@ -207,7 +207,7 @@ const hooks = 8
 func (w *world) traffic(seed uint64, n int) {
 	w.Helper()
 	r := rand.New(rand.NewPCG(seed, 1))
-	serial := int(seed) * 1_000_000 //nolint:gosec // small
+	serial := int(seed) * 1_000_000
 	var config, events []ledger.Record
 	for i := range hooks {
 		config = append(config, w.log.ConfigRecord(w.created(id(i, 'w'), serial+i)))
@@ -280,12 +280,12 @@ func content(source *facts.Source) *facts.Content {
 func (w *world) facts(r *rand.Rand, sub *facts.Subject, source *facts.Source, n int) []ledger.Record {
 	partition := w.log.WebhookPartition(sub.GetWebhookId())
 	var all []ledger.Record
-	for try := range uint32(r.IntN(4)) { //nolint:gosec // small
+	for try := range uint32(r.IntN(4)) {
 		fact := id(n*4+int(try), 'a')
 		f := &facts.AttemptFact{
 			FactId: fact[:], Kind: facts.FactKind_FACT_KIND_ATTEMPT, Epoch: 3, Subject: sub, Content: content(source), Round: 1, Upto: 1,
 			Attempt: try + 1, Outcome: facts.Outcome_OUTCOME_HTTP_STATUS, StatusCode: 500, RequestSent: true,
-			StartedMs: sub.GetCreatedMs() + int64(try)*1000, DurationUs: uint32(r.IntN(1e6)), NextRetryMs: sub.GetCreatedMs() + 5000, //nolint:gosec // small
+			StartedMs: sub.GetCreatedMs() + int64(try)*1000, DurationUs: uint32(r.IntN(1e6)), NextRetryMs: sub.GetCreatedMs() + 5000,
 			ResponseBody: []byte("busy"), ResponseHeaders: []*facts.Header{{Name: "Server", Value: "x"}, {Name: "Date", Value: "today"}},
 		}
 		if r.IntN(3) == 0 {

@@ -108,8 +108,7 @@ func (w *writer) poll(ctx context.Context) (int, error) {
 	if err != nil && pollCtx.Err() != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
 		err = nil
 	}
-	var part *ledger.PartitionError
-	if errors.As(err, &part) {
+	if part, ok := errors.AsType[*ledger.PartitionError](err); ok {
 		err = &DamageError{part.Topic, part.Partition, part.Offset, part.Err}
 	}
 	return n, err

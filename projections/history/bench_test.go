@@ -34,15 +34,15 @@ func filled(b *testing.B) (*history.History, []history.DeliveryRow, []ids.ID) {
 		source := &facts.Source{Partition: 1, Offset: int64(i)}
 		e := &event.Event{ID: fmt.Sprint("evt_", i), Account: "acme", Type: "export.ready", CreatedAt: created, Data: fmt.Appendf(nil, `{"n":%d,"pad":"%0800d"}`, i, r.Int64())}
 		batch.Events = append(batch.Events, history.FoldEvent(eventRecord(e, 1, int64(i), created)))
-		hook := webhook(int(zipf.Uint64())) //nolint:gosec // small
+		hook := webhook(int(zipf.Uint64()))
 		sub := subject("acme", hook, created, source)
 		sub.EventId = e.ID
 		tries := 1 + r.IntN(4)
 		for try := range tries {
-			id := attemptID(1, 1, uint64(i*8+try)) //nolint:gosec // small
+			id := attemptID(1, 1, uint64(i*8+try))
 			f := &facts.AttemptFact{
-				FactId: id[:], Kind: facts.FactKind_FACT_KIND_ATTEMPT, Subject: sub, Content: content(source), Attempt: uint32(try + 1), //nolint:gosec // small
-				StartedMs: created.UnixMilli() + int64(try)*300_000, DurationUs: uint32(r.IntN(1e6)), Outcome: facts.Outcome_OUTCOME_HTTP_STATUS, //nolint:gosec // small
+				FactId: id[:], Kind: facts.FactKind_FACT_KIND_ATTEMPT, Subject: sub, Content: content(source), Attempt: uint32(try + 1),
+				StartedMs: created.UnixMilli() + int64(try)*300_000, DurationUs: uint32(r.IntN(1e6)), Outcome: facts.Outcome_OUTCOME_HTTP_STATUS,
 				StatusCode: 500, Url: "https://example.com/hook", ResponseBody: []byte(`{"error":"busy, come again later"}`), RequestSent: true,
 				ResponseHeaders: []*facts.Header{{Name: "Content-Type", Value: "application/json"}, {Name: "Server", Value: "nginx"}},
 			}
@@ -120,7 +120,7 @@ func BenchmarkQuestions(b *testing.B) {
 	b.Run("deliveries of an event", func(b *testing.B) {
 		measure(b, func() error {
 			d := deliveries[r.IntN(len(deliveries))]
-			e := &history.Event{Account: "acme", AcceptedAt: time.UnixMilli(d.CreatedMs), Partition: 1, Offset: int64(d.SourceOff)} //nolint:gosec // small
+			e := &history.Event{Account: "acme", AcceptedAt: time.UnixMilli(d.CreatedMs), Partition: 1, Offset: int64(d.SourceOff)}
 			_, _, err := h.EventDeliveries(b.Context(), e, history.Page{})
 			return err
 		})

@@ -28,7 +28,7 @@ const maxOffset = 1<<48 - 1
 // (ledger.ErrUndecodable): the record belongs to the dead letters too.
 func FoldAttempt(r *kgo.Record) (AttemptRow, *DeliveryRow, error) {
 	row := AttemptRow{
-		Part: uint16(r.Partition), Off: uint64(r.Offset), RecordHash: RecordHash(r), //nolint:gosec // as Kafka gives them
+		Part: uint16(r.Partition), Off: uint64(r.Offset), RecordHash: RecordHash(r),
 	}
 	recordMs := clampMillis(r.Timestamp.UnixMilli())
 	f, err := ledger.DecodeAttempt(r.Value)
@@ -46,12 +46,12 @@ func FoldAttempt(r *kgo.Record) (AttemptRow, *DeliveryRow, error) {
 		row.Delivery = ids.ID(s.GetDeliveryId())
 	}
 	row.AttemptID = ids.ID(f.GetFactId())
-	row.Kind = int8(f.GetKind())           //nolint:gosec // checked
-	row.Outcome = int8(f.GetOutcome())     //nolint:gosec // checked
-	row.End = int8(f.GetEnd())             //nolint:gosec // checked
-	row.EndReason = int8(f.GetEndReason()) //nolint:gosec // checked
+	row.Kind = int8(f.GetKind())
+	row.Outcome = int8(f.GetOutcome())
+	row.End = int8(f.GetEnd())
+	row.EndReason = int8(f.GetEndReason())
 	row.Attempt = f.GetAttempt()
-	row.StatusCode = uint16(min(f.GetStatusCode(), math.MaxUint16)) //nolint:gosec // bounded
+	row.StatusCode = uint16(min(f.GetStatusCode(), math.MaxUint16))
 	row.RequestSent, row.MaybeRepeat = f.GetRequestSent(), f.GetMaybeRepeat()
 	row.URL, row.WebhookVersion = f.GetUrl(), f.GetWebhookVersion()
 	row.StartedMs = clampMillis(f.GetStartedMs())
@@ -125,8 +125,8 @@ func opensRound(f *facts.AttemptFact) bool {
 }
 
 func (d *DeliveryRow) setContent(c *facts.Content) {
-	d.SourcePart = uint16(c.GetSource().GetPartition()) //nolint:gosec // a partition
-	d.SourceOff = uint64(c.GetSource().GetOffset())     //nolint:gosec // an offset
+	d.SourcePart = uint16(c.GetSource().GetPartition())
+	d.SourceOff = uint64(c.GetSource().GetOffset())
 	d.MetadataOffset, d.BodySize = c.GetMetadataOffset(), c.GetBodySize()
 	copy(d.BodyHash[:], c.GetBodyHash())
 }

@@ -16,10 +16,10 @@ import (
 // it. It keeps no secret: neither a sealed one nor the hash of a key.
 func FoldConfig(r *kgo.Record, f *facts.ConfigFact, verdict subscriptions.Kind) ConfigRow {
 	row := ConfigRow{
-		Account: f.GetAccount(), Verdict: int8(verdict), FactID: ids.ID(f.GetFactId()), Rules: f.GetRules(), //nolint:gosec // few verdicts
-		ActorKind: int8(f.GetActor().GetKind()), ActorID: f.GetActor().GetId(), RequestID: f.GetRequestId(), //nolint:gosec // few kinds
+		Account: f.GetAccount(), Verdict: int8(verdict), FactID: ids.ID(f.GetFactId()), Rules: f.GetRules(),
+		ActorKind: int8(f.GetActor().GetKind()), ActorID: f.GetActor().GetId(), RequestID: f.GetRequestId(),
 		AtMs: clampMillis(f.GetAtMs()), RecordMs: clampMillis(r.Timestamp.UnixMilli()),
-		Part: uint16(r.Partition), Off: uint64(r.Offset), RecordHash: RecordHash(r), //nolint:gosec // as Kafka gives them
+		Part: uint16(r.Partition), Off: uint64(r.Offset), RecordHash: RecordHash(r),
 	}
 	if facts.ActorKind_name[int32(row.ActorKind)] == "" {
 		row.ActorKind = 0

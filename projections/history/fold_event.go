@@ -45,7 +45,7 @@ func FoldEvent(r *kgo.Record) EventRow {
 	recordMs := clampMillis(r.Timestamp.UnixMilli())
 	row := EventRow{
 		Data: r.Value, Status: EventAccepted, CreatedMs: recordMs, RecordMs: recordMs,
-		Part: uint16(r.Partition), Off: uint64(r.Offset), RecordHash: RecordHash(r), //nolint:gosec // as Kafka gives them
+		Part: uint16(r.Partition), Off: uint64(r.Offset), RecordHash: RecordHash(r),
 	}
 	e, err := event.Decode(r)
 	if err != nil {
@@ -119,7 +119,7 @@ func FoldDeadLetter(r *kgo.Record) (*EventRow, error) {
 	row := FoldEvent(&kgo.Record{
 		Key: r.Key, Value: r.Value, Headers: r.Headers[own:],
 		Timestamp: time.UnixMilli(numbers[ledger.DeadLetterTime]),
-		Partition: int32(numbers[ledger.DeadLetterPartition]), Offset: numbers[ledger.DeadLetterOffset], //nolint:gosec // a partition
+		Partition: int32(numbers[ledger.DeadLetterPartition]), Offset: numbers[ledger.DeadLetterOffset],
 	})
 	row.Ver = 1
 	if row.Status == EventAccepted { // an event, but not one that the router let pass

@@ -63,8 +63,8 @@ func (s Sources) FoldRequest(r *kgo.Record) (*DeliveryRow, error) {
 	d := &DeliveryRow{
 		Account: subject.GetAccount(), Webhook: webhook, Delivery: ids.ID(subject.GetDeliveryId()),
 		EventID: subject.GetEventId(), EventType: subject.GetEventType(), Status: Pending,
-		Round: uint64(r.Offset), Upto: uint64(r.Offset), //nolint:gosec // offsets
-		Part: uint16(r.Partition), Off: uint64(r.Offset), //nolint:gosec // as Kafka gives them
+		Round: uint64(r.Offset), Upto: uint64(r.Offset),
+		Part: uint16(r.Partition), Off: uint64(r.Offset),
 	}
 	d.CreatedMs = clampMillis(d.Delivery.Time().UnixMilli())
 	d.ChangedMs = d.CreatedMs

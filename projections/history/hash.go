@@ -18,12 +18,12 @@ import (
 func RecordHash(r *kgo.Record) uint64 {
 	d := xxhash.New()
 	var n [20]byte
-	binary.BigEndian.PutUint32(n[0:], uint32(r.Partition))              //nolint:gosec // the bits are hashed
-	binary.BigEndian.PutUint64(n[4:], uint64(r.Offset))                 //nolint:gosec // the bits are hashed
-	binary.BigEndian.PutUint64(n[12:], uint64(r.Timestamp.UnixMilli())) //nolint:gosec // the bits are hashed
-	_, _ = d.Write(n[:])                                                // a hash takes whatever it is given
+	binary.BigEndian.PutUint32(n[0:], uint32(r.Partition))
+	binary.BigEndian.PutUint64(n[4:], uint64(r.Offset))
+	binary.BigEndian.PutUint64(n[12:], uint64(r.Timestamp.UnixMilli()))
+	_, _ = d.Write(n[:]) // a hash takes whatever it is given
 	bytes := func(b []byte) {
-		size := uint32(len(b)) //nolint:gosec // records are far smaller
+		size := uint32(len(b))
 		if b == nil {
 			size = 0xffffffff
 		}
@@ -33,10 +33,10 @@ func RecordHash(r *kgo.Record) uint64 {
 	}
 	bytes(r.Key)
 	bytes(r.Value)
-	binary.BigEndian.PutUint32(n[:], uint32(len(r.Headers))) //nolint:gosec // far fewer
+	binary.BigEndian.PutUint32(n[:], uint32(len(r.Headers)))
 	_, _ = d.Write(n[:4])
 	for _, h := range r.Headers {
-		binary.BigEndian.PutUint32(n[:], uint32(len(h.Key))) //nolint:gosec // far shorter
+		binary.BigEndian.PutUint32(n[:], uint32(len(h.Key)))
 		_, _ = d.Write(n[:4])
 		_, _ = d.WriteString(h.Key)
 		bytes(h.Value)

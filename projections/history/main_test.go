@@ -16,12 +16,12 @@ import (
 )
 
 // db is the package's engine; TestMain has no other way to hand it to tests.
-var db enginetest.Engine //nolint:gochecknoglobals // see above
+var db enginetest.Engine
 
 func TestMain(m *testing.M) { db.Main(m) }
 
 // noon is the now of these tests.
-var noon = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC) //nolint:gochecknoglobals // a constant
+var noon = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 
 // open makes a migrated history in a database of the test's own.
 func open(t testing.TB) *history.History {
@@ -57,8 +57,8 @@ func insert(t testing.TB, h *history.History, b *history.Batch) {
 
 // webhook is the n-th webhook's id.
 func webhook(n int) (i ids.ID) {
-	binary.BigEndian.PutUint32(i[0:], uint32(n)*0x9e3779b9) //nolint:gosec // any bits do
-	binary.BigEndian.PutUint32(i[12:], uint32(n))           //nolint:gosec // any bits do
+	binary.BigEndian.PutUint32(i[0:], uint32(n)*0x9e3779b9)
+	binary.BigEndian.PutUint32(i[12:], uint32(n))
 	return i
 }
 

@@ -43,13 +43,13 @@ func (h *History) AppendPlaces(ctx context.Context, places []Place) error {
 		sources := make([][]any, 0, len(p.Sources))
 		for _, part := range slices.Sorted(maps.Keys(p.Sources)) {
 			m := p.Sources[part]
-			sources = append(sources, []any{uint16(part), uint64(m.Offset), string(m.Webhook[:])}) //nolint:gosec // as Kafka gives them
+			sources = append(sources, []any{uint16(part), uint64(m.Offset), string(m.Webhook[:])})
 		}
 		hours := make([]uint32, len(p.Hours))
 		for i, t := range p.Hours {
-			hours[i] = uint32(t.Unix()) //nolint:gosec // cut to 2100
+			hours[i] = uint32(t.Unix())
 		}
-		if err := batch.Append(string(p.Topic), uint16(p.Partition), uint64(p.Next), p.TopicID[:], sources, hours, at); err != nil { //nolint:gosec // as Kafka gives them
+		if err := batch.Append(string(p.Topic), uint16(p.Partition), uint64(p.Next), p.TopicID[:], sources, hours, at); err != nil {
 			return fmt.Errorf("append the place of %s/%d: %w", p.Topic, p.Partition, err)
 		}
 	}
@@ -78,13 +78,13 @@ func (h *History) Places(ctx context.Context) ([]Place, error) {
 		if err := rows.Scan(&topic, &part, &next, (*[16]byte)(&p.TopicID), &sources, &hours); err != nil {
 			return nil, fmt.Errorf("read the places of database %s: %w", h.name, err)
 		}
-		p.Topic, p.Partition, p.Next = ledger.Topic(topic), int32(part), int64(next) //nolint:gosec // as they were written
+		p.Topic, p.Partition, p.Next = ledger.Topic(topic), int32(part), int64(next)
 		p.Sources = make(Sources, len(sources))
 		for _, s := range sources {
 			from, _ := s[0].(uint16)
 			off, _ := s[1].(uint64)
 			webhook, _ := s[2].(string)
-			p.Sources[int32(from)] = Mark{int64(off), ids.ID([]byte(webhook))} //nolint:gosec // as they were written
+			p.Sources[int32(from)] = Mark{int64(off), ids.ID([]byte(webhook))}
 		}
 		for _, hour := range hours {
 			p.Hours = append(p.Hours, time.Unix(int64(hour), 0).UTC())
@@ -116,7 +116,7 @@ func (h *History) Covered(ctx context.Context, topic ledger.Topic) (map[int32]in
 		if err := rows.Scan(&part, &next); err != nil {
 			return nil, fmt.Errorf("read the places of %s: %w", topic, err)
 		}
-		covered[int32(part)] = int64(next) //nolint:gosec // as it was written
+		covered[int32(part)] = int64(next)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("read the places of %s: %w", topic, err)

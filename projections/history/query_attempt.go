@@ -138,9 +138,9 @@ func scanAttempt(rows driver.Rows) (counted, error) {
 		&a.MaybeRepeat, &a.URL, &a.WebhookVersion, &a.StartedAt, &us, &status, &headers, &body, &a.BodyTruncated, &a.BodyCut,
 		&a.Error, &end, &reason, &a.NextRetryAt, &a.Completed, &a.Actor, &a.RequestID, &tries)
 	if err != nil {
-		return a, err //nolint:wrapcheck // the caller says what was asked
+		return a, err
 	}
-	a.tries = int(tries) //nolint:gosec // a count of rows
+	a.tries = int(tries)
 	a.Kind, a.Outcome = facts.FactKind(kind), facts.Outcome(outcome)
 	a.End, a.EndReason = facts.End(end), facts.EndReason(reason)
 	a.StartedAt, a.NextRetryAt = a.StartedAt.UTC(), timeOf(a.NextRetryAt)

@@ -157,11 +157,11 @@ func scanDelivery(rows driver.Rows) (Delivery, error) {
 		&end, &reason, &attempt, &d.Upto, &d.CreatedAt, &d.ChangedAt, &d.NextRetryAt, &d.CompletedAt,
 		&part, &off, &c.MetadataOffset, &hash, &c.BodySize)
 	if err != nil {
-		return d, err //nolint:wrapcheck // the caller says what was asked
+		return d, err
 	}
 	d.Status, d.End, d.EndReason = Status(status), facts.End(end), facts.EndReason(reason)
 	d.Attempts = int(attempt)
-	c.Source = &facts.Source{Partition: int32(part), Offset: int64(off)} //nolint:gosec // as it was written
+	c.Source = &facts.Source{Partition: int32(part), Offset: int64(off)}
 	c.BodyHash = hash[:]
 	d.Content = c
 	d.CreatedAt, d.ChangedAt = d.CreatedAt.UTC(), timeOf(d.ChangedAt)

@@ -37,7 +37,7 @@ func (h *History) Event(ctx context.Context, account, eventID string, orderingKe
 	found, repeats, err := h.accepted(ctx, account, eventID, orderingKey)
 	var e *Event
 	if err == nil {
-		e, err = h.eventRecord(ctx, account, eventID, int32(found.part), int64(found.off), found.at) //nolint:gosec // as Kafka gives them
+		e, err = h.eventRecord(ctx, account, eventID, int32(found.part), int64(found.off), found.at)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("event %q: %w", eventID, err)

@@ -46,7 +46,7 @@ func (h *History) Stats(ctx context.Context, account string, webhooks ...ids.ID)
 		if err := rows.Scan(&webhook, &s.LastSuccessAt, &s.LastFailureAt, &failures); err != nil {
 			return nil, fmt.Errorf("statistics of %d webhooks: %w", len(webhooks), err)
 		}
-		s.FailureCount = int(failures) //nolint:gosec // a count of rows
+		s.FailureCount = int(failures)
 		s.LastSuccessAt, s.LastFailureAt = timeOf(s.LastSuccessAt), timeOf(s.LastFailureAt)
 		stats[webhook] = s
 	}

@@ -28,7 +28,7 @@ func pending(hook ids.ID, created time.Time, source *facts.Source) history.Deliv
 	return history.DeliveryRow{
 		Account: "acme", Webhook: hook, Delivery: ids.ID(sub.GetDeliveryId()), EventID: "evt_1", EventType: "export.ready",
 		Status: history.Pending, CreatedMs: created.UnixMilli(), ChangedMs: created.UnixMilli(),
-		SourcePart: uint16(source.GetPartition()), SourceOff: uint64(source.GetOffset()), MetadataOffset: -1, //nolint:gosec // small
+		SourcePart: uint16(source.GetPartition()), SourceOff: uint64(source.GetOffset()), MetadataOffset: -1,
 	}
 }
 
@@ -139,8 +139,10 @@ func TestEventAndItsRepeats(t *testing.T) {
 	b.Events = append(b.Events, history.FoldEvent(other))
 	insert(t, h, &b)
 	letter := &kgo.Record{Key: other.Key, Value: other.Value, Partition: 0, Offset: 5, Timestamp: noon, Headers: append([]kgo.RecordHeader{
-		{Key: ledger.DeadLetterTopic, Value: []byte("events")}, {Key: ledger.DeadLetterPartition, Value: []byte("2")},
-		{Key: ledger.DeadLetterOffset, Value: []byte("32")}, {Key: ledger.DeadLetterTime, Value: []byte("1795060800000")},
+		{Key: ledger.DeadLetterTopic, Value: []byte("events")},
+		{Key: ledger.DeadLetterPartition, Value: []byte("2")},
+		{Key: ledger.DeadLetterOffset, Value: []byte("32")},
+		{Key: ledger.DeadLetterTime, Value: []byte("1795060800000")},
 		{Key: ledger.DeadLetterReason, Value: []byte("another content")},
 	}, other.Headers...)}
 	letter.Headers[3].Value = []byte(time.Duration(other.Timestamp.UnixMilli()).String())
@@ -201,7 +203,7 @@ func TestPayloadIsWhatWasSent(t *testing.T) {
 		}},
 	}
 	d := pending(hook, created, &facts.Source{Partition: 1, Offset: 77})
-	d.EventID, d.MetadataOffset, d.BodyHash, d.BodySize = "evt_p", 5, sum, uint32(len(body)) //nolint:gosec // small
+	d.EventID, d.MetadataOffset, d.BodyHash, d.BodySize = "evt_p", 5, sum, uint32(len(body))
 	without := pending(webhook(10), created, &facts.Source{Partition: 1, Offset: 77})
 	without.EventID, without.BodyHash = "evt_p", sha256.Sum256(event.Compose(e, nil))
 	expired := pending(hook, created, &facts.Source{Partition: 1, Offset: 78})
@@ -264,10 +266,10 @@ func TestStats(t *testing.T) {
 		at := noon.Add(-time.Duration(r.Int64N(int64(5 * time.Hour)))).Truncate(time.Millisecond)
 		success := i%6 != 0 && r.IntN(4) == 0
 		source := &facts.Source{Offset: int64(i)}
-		id := attemptID(0, 1, uint64(i)) //nolint:gosec // small
+		id := attemptID(0, 1, uint64(i))
 		f := &facts.AttemptFact{
 			FactId: id[:], Kind: facts.FactKind_FACT_KIND_ATTEMPT, Subject: subject("acme", hook, at, source), Content: content(source),
-			Attempt: 1, StartedMs: at.UnixMilli(), DurationUs: uint32(r.Int64N(1 << 32)), Outcome: facts.Outcome_OUTCOME_TIMEOUT, //nolint:gosec // bounded
+			Attempt: 1, StartedMs: at.UnixMilli(), DurationUs: uint32(r.Int64N(1 << 32)), Outcome: facts.Outcome_OUTCOME_TIMEOUT,
 		}
 		if success {
 			f.Outcome, f.End = facts.Outcome_OUTCOME_DELIVERED, facts.End_END_DELIVERED

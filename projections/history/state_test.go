@@ -63,14 +63,14 @@ func TestVersionComparesLikeTheTuple(t *testing.T) {
 			m := gen.Example(i*4 + j)
 			if j > 0 && i%2 == 0 { // differ in one field only
 				base := want[delivery]
-				base.off, m = uint64(j), base //nolint:gosec // small
+				base.off, m = uint64(j), base
 				switch i / 2 % 8 {
 				case 0:
 					m.isFact = !m.isFact
 				case 1:
 					m.round ^= 1 << (i % 48)
 				case 2:
-					m.end = int8((int(m.end) + 1) % 4) //nolint:gosec // below 4
+					m.end = int8((int(m.end) + 1) % 4)
 				case 3:
 					m.attempt ^= 1 << (i % 32)
 				case 4:
@@ -103,7 +103,7 @@ func TestVersionComparesLikeTheTuple(t *testing.T) {
 		list, _, err := h.Deliveries(t.Context(), "a", webhook(n), page)
 		must(t, err)
 		for _, d := range list {
-			got[d.ID] = moment{round: d.Round, end: int8(d.End), upto: d.Upto, attempt: d.Content.GetBodySize()} //nolint:gosec // few ends
+			got[d.ID] = moment{round: d.Round, end: int8(d.End), upto: d.Upto, attempt: d.Content.GetBodySize()}
 		}
 	}
 	for id, w := range want {
@@ -123,7 +123,7 @@ func life(r *rand.Rand, sub *facts.Subject, source *facts.Source, next func() in
 	fact := func(kind facts.FactKind) *facts.AttemptFact {
 		counter++
 		at += int64(r.IntN(5000))
-		id := attemptID(1, epoch, uint64(next())<<8|counter) //nolint:gosec // small
+		id := attemptID(1, epoch, uint64(next())<<8|counter)
 		f := &facts.AttemptFact{
 			FactId: id[:], Kind: kind, Epoch: epoch, Subject: sub, Content: content(source), Round: round, Attempt: attempt,
 			Upto: upto, StartedMs: at,
@@ -136,7 +136,7 @@ func life(r *rand.Rand, sub *facts.Subject, source *facts.Source, next func() in
 			attempt++
 			f := fact(facts.FactKind_FACT_KIND_ATTEMPT)
 			f.Outcome, f.StatusCode, f.NextRetryMs = facts.Outcome_OUTCOME_HTTP_STATUS, 500, at+10_000
-			f.RequestSent, f.DurationUs, f.ResponseBody = true, uint32(r.IntN(1e6)), []byte(fmt.Sprint("no ", counter)) //nolint:gosec // small
+			f.RequestSent, f.DurationUs, f.ResponseBody = true, uint32(r.IntN(1e6)), []byte(fmt.Sprint("no ", counter))
 			switch r.IntN(6) {
 			case 0: // a completed copy of it
 				c := *cloneFact(f)

@@ -69,7 +69,7 @@ func read(from fs.FS) ([]Migration, error) {
 // in as an identifier.
 func (m Migration) Statements(database string) []string {
 	var all []string
-	for _, s := range strings.Split(m.text, ";\n") {
+	for s := range strings.SplitSeq(m.text, ";\n") {
 		if s = strings.TrimSpace(s); s != "" {
 			all = append(all, strings.ReplaceAll(s, placeholder, Identifier(database)))
 		}
