@@ -72,12 +72,23 @@ func (s *server) retry(ctx context.Context, r *http.Request, d *history.Delivery
 		Retry: &facts.DeliveryRetry{
 			Subject: d.Subject(), Content: d.Content, Round: d.Round, Ended: d.Ended(),
 			RequestId: api.RequestID(r.Context()), Actor: p.actor.GetId(), AtMs: s.Now().UnixMilli(),
+			Attempts: made(d),
 		},
 	}}))
 	if err != nil {
 		return none, err
 	}
 	return s.effect(ctx, r, d, uint64(at.Offset)) //nolint:gosec // an offset
+}
+
+// made is how many tries a new round goes on from: by their numbers, for one
+// whose fact never came is not counted and may have been sent all the same.
+func made(d *history.Delivery) uint32 {
+	n := d.Attempts
+	if d.Last != nil {
+		n = max(n, int(d.Last.Number))
+	}
+	return uint32(n) //nolint:gosec // a count
 }
 
 // current is the delivery by a history that knows all of `attempts`.
