@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -24,16 +25,17 @@ var modes = []struct {
 	opts broker.Options
 }{
 	{"none", broker.Options{Fsync: broker.FsyncNone}},
+	{"auto", broker.Options{}},
 	{"syncfs", broker.Options{Strategy: broker.StrategySyncFS}},
 	{"files", broker.Options{Strategy: broker.StrategyFiles}},
 }
 
-// writeBeside writes 20 MB/s to the same file system until the benchmark ends, as the engine does when it
-// inserts and merges: large files, removed after a while.
-func writeBeside(b *testing.B) {
+// writeBeside writes so many MB/s to the same file system until the benchmark ends, as the engine does when
+// it inserts and merges: large files, removed after a while.
+func writeBeside(b *testing.B, mbs int) {
 	b.Helper()
 	dir := b.TempDir()
-	block := make([]byte, 200_000)
+	block := make([]byte, mbs*10_000)
 	for i := range block {
 		block[i] = byte(rand.Uint32())
 	}
@@ -70,9 +72,9 @@ func writeBeside(b *testing.B) {
 }
 
 func eachMode(b *testing.B, run func(b *testing.B, br *broker.Broker, cl *kgo.Client, syncs *atomic.Int64)) {
-	for _, beside := range []string{"alone", "beside-20MB/s"} {
+	for _, beside := range []int{0, 20, 100} {
 		for _, m := range modes {
-			b.Run(beside+"/"+m.name, func(b *testing.B) {
+			b.Run(fmt.Sprintf("beside-%dMBs/%s", beside, m.name), func(b *testing.B) {
 				var syncs atomic.Int64
 				o := m.opts
 				o.ObserveSync = func(time.Duration, int) { syncs.Add(1) }
@@ -80,8 +82,8 @@ func eachMode(b *testing.B, run func(b *testing.B, br *broker.Broker, cl *kgo.Cl
 				topic := brokertest.Topic(b, br, "bench", 4)
 				cl := brokertest.Client(b, br, kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(0),
 					kgo.RecordPartitioner(kgo.RoundRobinPartitioner()), kgo.MaxBufferedRecords(50_000))
-				if beside != "alone" {
-					writeBeside(b)
+				if beside > 0 {
+					writeBeside(b, beside)
 				}
 				b.ReportAllocs()
 				syncs.Store(0)

@@ -23,10 +23,16 @@ func newFlusher(dir string, s Strategy, sys *syscalls) (flusher, error) {
 		return nil, fmt.Errorf("sync strategy %q: want %q or %q", s, StrategySyncFS, StrategyFiles)
 	}
 	f, err := newFSFlusher(dir, sys)
-	if errors.Is(err, errors.ErrUnsupported) && s == StrategyAuto {
+	if s == StrategySyncFS {
+		return f, err
+	}
+	if errors.Is(err, errors.ErrUnsupported) {
 		return newFileFlusher(dir, sys), nil
 	}
-	return f, err
+	if err != nil {
+		return nil, err
+	}
+	return &adaptiveFlusher{fs: f, files: newFileFlusher(dir, sys)}, nil
 }
 
 // newFSFlusher tries syncfs once: an old kernel or a sandbox may not have it.

@@ -141,7 +141,7 @@ func TestFileFlusherMissesNothing(t *testing.T) {
 func TestStrategyFallsBack(t *testing.T) {
 	t.Parallel()
 	for err, want := range map[error]string{
-		nil: "*broker.fsFlusher", unix.ENOSYS: "*broker.fileFlusher", unix.EPERM: "*broker.fileFlusher", unix.EIO: "<nil>",
+		nil: "*broker.adaptiveFlusher", unix.ENOSYS: "*broker.fileFlusher", unix.EPERM: "*broker.fileFlusher", unix.EIO: "<nil>",
 	} {
 		sys := osSyscalls()
 		sys.syncFS = func(int) error { return err }

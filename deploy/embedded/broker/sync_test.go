@@ -118,6 +118,49 @@ func TestSyncErrorIsSticky(t *testing.T) {
 	})
 }
 
+// slowFlusher takes a while, and counts.
+type slowFlusher struct {
+	takes time.Duration
+	n     int
+}
+
+func (f *slowFlusher) flush() error {
+	time.Sleep(f.takes)
+	f.n++
+	return nil
+}
+func (*slowFlusher) close() error { return nil }
+
+// When syncfs is slow, single files are synced for a second, then for two, up to half a minute; once it is
+// quick again it is used again.
+func TestSlowSyncFSIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs, files := &slowFlusher{takes: time.Millisecond}, &slowFlusher{takes: time.Millisecond}
+		a := &adaptiveFlusher{fs: fs, files: files}
+		during := func(d time.Duration) (int, int) {
+			fs.n, files.n = 0, 0
+			for end := time.Now().Add(d); time.Now().Before(end); {
+				if err := a.flush(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return fs.n, files.n
+		}
+		if n, m := during(time.Second); n != 1000 || m != 0 {
+			t.Errorf("quick: %d by syncfs, %d by files", n, m)
+		}
+		fs.takes = 200 * time.Millisecond
+		if n, m := during(2 * time.Minute); n != 8 || m < 110_000 { // at about 0, 1, 3, 7, 15, 31, 61 and 91 s
+			t.Errorf("slow for two minutes: %d by syncfs, %d by files", n, m)
+		}
+		fs.takes = time.Millisecond
+		during(maxPause)
+		if n, m := during(time.Second); n != 1000 || m != 0 {
+			t.Errorf("quick again: %d by syncfs, %d by files", n, m)
+		}
+	})
+}
+
 func openDir(t testing.TB) *datadir.Dir {
 	t.Helper()
 	dir, err := datadir.Open(filepath.Join(t.TempDir(), "data"))
