@@ -65,5 +65,5 @@ func (m *Machine) skipTo(start int64) {
 	for t.live.end() < start {
 		t.live.push()
 	}
-	t.lanesPos, t.lanesStart = start, start
+	t.lanesPos = start
 }

@@ -55,7 +55,7 @@ func (m *Machine) applyLane(now Time, at int64, r *facts.LaneRecord) {
 		m.applyDeletion(now, r, record.Deletion)
 	case *facts.LaneRecord_Waiting:
 		m.names(r.GetEpoch())
-		valid := r.GetEpoch() == t.epoch
+		valid := r.GetEpoch() == t.epoch || m.off(ruleEpochs)
 		t.clean = t.clean && !valid
 		m.candidate(at, r, record.Waiting, valid)
 		if valid {

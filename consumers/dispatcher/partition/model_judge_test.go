@@ -262,6 +262,9 @@ func (j *judge) final() {
 				taken = true
 			}
 		}
+		if j.refused[at] && j.asked[at] != "" {
+			w.fail("the retry D%d of %s was applied and refused", at, name(d))
+		}
 		if !taken {
 			w.fail("lost: the retry D%d of %s", at, name(d))
 		}

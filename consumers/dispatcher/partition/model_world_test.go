@@ -102,7 +102,7 @@ func newWorld(seed uint64, without rule) *world {
 	}
 	w.router = newRouter(w)
 	for i := range 3 {
-		w.hooks = append(w.hooks, &hook{id: hookID(i), state: Active, version: 1})
+		w.hooks = append(w.hooks, &hook{id: hookID(i), state: Active, version: 1, fails: []float64{0, 0.5}[w.rnd.IntN(2)]})
 		w.changes = append(w.changes, change{hook: i, state: Active, version: 1})
 	}
 	w.landLane(InitialCheckpoint(0, 0))

@@ -21,7 +21,6 @@ const (
 	ruleReadBack                          // 12: an append to `lanes` counts when read back
 	ruleLaneFirst                         // 13: a failure's lane record comes before its fact
 	ruleFactFirst                         // 13: a deletion comes after its fact
-	ruleReplaceInPlace                    // 14: a record replaces earlier ones; none is deleted but by an end
 	ruleCompleteReplaced                  // 14: attempts of replaced records are completed too
 	ruleCarriedReadBack                   // 14: a carried record's original stays until its copy was read back
 	ruleNeverSkip                         // 14: a reader below the log's start begins again, empty
@@ -32,6 +31,7 @@ const (
 	ruleFrozen                            // 16: the content is the request's
 	ruleMarks                             // what may be a repeat says so
 	ruleEnds                              // ends are remembered to judge retries by hand
+	ruleEpochs                            // 11: what an older epoch writes later is void
 	ruleBarrierView                       // Start looks at the webhook before each send
 )
 
