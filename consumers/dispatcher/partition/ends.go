@@ -49,6 +49,9 @@ func (m *Machine) free(h *factHold) bool {
 	if h.passed && t.reader <= h.upto || h.until > t.now.Mono {
 		return false
 	}
+	if inf, ok := t.ends[h.delivery]; ok && h.passed && t.reader <= inf.upto { // its round absorbed more
+		return false
+	}
 	if h.token != 0 && m.pending[h.token] != nil {
 		return false
 	}
@@ -137,7 +140,9 @@ func (m *Machine) noteEnd(delivery ids.ID, inf ended, at int64) {
 	t := m.t
 	old, known := t.ends[delivery]
 	again := known || inf.reopened && !m.off(ruleEnds)
-	unread := inf.upto >= t.reader && !m.off(ruleRememberSettled)
+	// A fact that comes later in `attempts` may show that the round absorbed
+	// commands which are not read yet: a claimant keeps every end that it finds.
+	unread := (inf.upto >= t.reader || t.mode == folding) && !m.off(ruleRememberSettled)
 	if !again && !unread {
 		return
 	}
