@@ -62,6 +62,7 @@ type config struct {
 	maxWaiting      int
 	shutdownTimeout time.Duration
 	adminKey        bool
+	pprof           string
 }
 
 // The roles of a node.
@@ -186,6 +187,7 @@ func (c *config) serveFlags(f *flag.FlagSet) {
 	f.IntVar(&c.maxPerWebhook, "max-in-flight-per-webhook", rules.PerWebhook, "tries under way to one webhook")
 	f.IntVar(&c.maxWaiting, "max-waiting", 5_000_000, "deliveries waiting on this node, beyond which it fetches no more")
 	f.DurationVar(&c.shutdownTimeout, "shutdown-timeout", 20*time.Second, "what a stop may take")
+	f.StringVar(&c.pprof, "pprof", "", "`host:port` on loopback for Go's profiler; none by default")
 	f.BoolVar(&c.adminKey, "admin-key", true, "embedded: keep an admin API key in the data folder for the command line")
 }
 
@@ -283,6 +285,11 @@ func (c *config) check(f *flag.FlagSet) []error {
 	}
 	if _, _, err := net.SplitHostPort(c.listen); err != nil {
 		bad("listen", "%v", err)
+	}
+	if host, _, err := net.SplitHostPort(c.pprof); c.pprof != "" {
+		if ip, parseErr := netip.ParseAddr(host); err != nil || parseErr != nil || !ip.IsLoopback() {
+			bad("pprof", "want a loopback address such as 127.0.0.1:6060: a profile shows what is in memory")
+		}
 	}
 	if len(c.schedule) == 0 || slices.ContainsFunc(c.schedule, func(d time.Duration) bool { return d <= 0 }) {
 		bad("retry-schedule", "want at least one wait, each positive, such as 5s,5m,30m")

@@ -174,6 +174,13 @@ func serve(ctx context.Context, cfg *config, log *slog.Logger, std stdio) (err e
 	if cfg.has(roleRouter) {
 		actors = append(actors, actor{"router", route.Run})
 	}
+	if cfg.pprof != "" {
+		profiler, err := net.Listen("tcp", cfg.pprof)
+		if err != nil {
+			return fmt.Errorf("listen for the profiler: %w", err)
+		}
+		actors = append(actors, actor{"pprof", func(ctx context.Context) error { return serveHTTP(ctx, profiler, profiles(), log) }})
+	}
 	actors = append(actors,
 		actor{"api", func(ctx context.Context) error { return serveHTTP(ctx, listener, handler, log) }},
 		actor{"greeting", func(ctx context.Context) error {
