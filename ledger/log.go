@@ -146,25 +146,6 @@ func (l *Log) TopicID(ctx context.Context, t Topic) ([16]byte, error) {
 	return d.ID, nil
 }
 
-// Starts asks the leaders for the first offset of every partition of a topic.
-func (l *Log) Starts(ctx context.Context, t Topic) (map[int32]int64, error) {
-	return offsets(l.admin.ListStartOffsets(ctx, l.Name(t)))
-}
-
-// Ends asks the leaders for the offset after the last record of every partition of a topic.
-func (l *Log) Ends(ctx context.Context, t Topic) (map[int32]int64, error) {
-	return offsets(l.admin.ListEndOffsets(ctx, l.Name(t)))
-}
-
-func offsets(listed kadm.ListedOffsets, err error) (map[int32]int64, error) {
-	if err = errors.Join(err, listed.Error()); err != nil {
-		return nil, fmt.Errorf("ask the leaders for offsets: %w", err)
-	}
-	found := make(map[int32]int64)
-	listed.Each(func(o kadm.ListedOffset) { found[o.Partition] = o.Offset })
-	return found, nil
-}
-
 // Trim deletes a partition's records below an offset (DeleteRecords, KIP-107).
 func (l *Log) Trim(ctx context.Context, t Topic, partition int32, below int64) error {
 	var o kadm.Offsets
