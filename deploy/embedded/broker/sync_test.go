@@ -131,32 +131,68 @@ func (f *slowFlusher) flush() error {
 }
 func (*slowFlusher) close() error { return nil }
 
-// When syncfs is slow, single files are synced for a second, then for two, up to half a minute; once it is
-// quick again it is used again.
+// While syncfs is slow, single files are synced, and it is tried beside them after a second, two, up to half a
+// minute. Only the sync that found it slow had to wait for it.
 func TestSlowSyncFSIsLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs, files := &slowFlusher{takes: time.Millisecond}, &slowFlusher{takes: time.Millisecond}
 		a := &adaptiveFlusher{fs: fs, files: files}
-		during := func(d time.Duration) (int, int) {
+		during := func(d time.Duration) (byFS, byFiles, waited int) {
 			fs.n, files.n = 0, 0
 			for end := time.Now().Add(d); time.Now().Before(end); {
+				start := time.Now()
 				if err := a.flush(); err != nil {
 					t.Fatal(err)
 				}
+				if time.Since(start) > time.Millisecond {
+					waited++
+				}
 			}
-			return fs.n, files.n
+			return fs.n, files.n, waited
 		}
-		if n, m := during(time.Second); n != 1000 || m != 0 {
+		if n, m, _ := during(time.Second); n != 1000 || m != 0 {
 			t.Errorf("quick: %d by syncfs, %d by files", n, m)
 		}
 		fs.takes = 200 * time.Millisecond
-		if n, m := during(2 * time.Minute); n != 8 || m < 110_000 { // at about 0, 1, 3, 7, 15, 31, 61 and 91 s
-			t.Errorf("slow for two minutes: %d by syncfs, %d by files", n, m)
+		// At about 0, 1, 3, 7, 15, 31, 61 and 91 s.
+		if n, m, waited := during(2 * time.Minute); n != 8 || m < 115_000 || waited != 1 {
+			t.Errorf("slow for two minutes: %d by syncfs, %d by files, %d waited", n, m, waited)
 		}
 		fs.takes = time.Millisecond
 		during(maxPause)
-		if n, m := during(time.Second); n != 1000 || m != 0 {
+		if n, m, _ := during(time.Second); n != 1000 || m != 0 {
 			t.Errorf("quick again: %d by syncfs, %d by files", n, m)
+		}
+		if err := a.close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A syncfs that nobody waited for fails the next sync, or the stop.
+func TestFailedTryOfSyncFSIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := &fakeFlusher{} // slow
+		a := &adaptiveFlusher{fs: fs, files: &slowFlusher{}}
+		if err := a.flush(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(minPause)
+		fs.err = errors.New("input/output error")
+		if err := a.flush(); err != nil { // starts the try
+			t.Fatal(err)
+		}
+		time.Sleep(minPause)
+		synctest.Wait()
+		if err := a.flush(); !errors.Is(err, fs.err) {
+			t.Errorf("the next sync: %v, want %v", err, fs.err)
+		}
+		a.next = time.Time{}
+		if err := a.flush(); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.close(); !errors.Is(err, fs.err) {
+			t.Errorf("the stop: %v, want %v", err, fs.err)
 		}
 	})
 }
