@@ -1,0 +1,143 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// benchSettings are what was asked for.
+type benchSettings struct {
+	Version    string   `json:"version"`
+	System     string   `json:"system"`
+	CPUs       int      `json:"cpus"`
+	Seconds    int      `json:"seconds"`
+	Rate       float64  `json:"rate"` // events a second, 0 is full speed
+	Publishers int      `json:"publishers"`
+	Batch      int      `json:"batch"`
+	Webhooks   int      `json:"webhooks"`
+	FanOut     int      `json:"fan_out"`
+	Payload    int      `json:"payload_bytes"`
+	InFlight   int      `json:"in_flight_limit"`
+	Fsync      string   `json:"fsync,omitempty"`
+	Attached   string   `json:"attached,omitempty"`
+	ServeFlags []string `json:"serve_flags,omitempty"`
+}
+
+// benchFigures are what a bench found. CPU is in seconds per 1,000 deliveries,
+// from the end of the warm-up until history had everything; memory in bytes;
+// rates are those of the seconds measured.
+type benchFigures struct {
+	Options benchSettings `json:"options"`
+
+	DeliveriesPerS float64 `json:"deliveries_per_s"`
+	EventsPerS     float64 `json:"events_acknowledged_per_s"`
+	Ack            latency `json:"acknowledgement"`
+	Delivery       latency `json:"publish_to_receipt"`
+	LateSeconds    float64 `json:"sent_late_max_s"` // at a fixed rate: the latest that a request left after it was due
+
+	CPUKnown  bool    `json:"cpu_known"`
+	ServerCPU float64 `json:"cpu_server"`
+	EngineCPU float64 `json:"cpu_engine"`
+	BenchCPU  float64 `json:"cpu_bench"`
+	CoresBusy float64 `json:"cores_busy"` // all three, on average
+
+	Bare []bareRun `json:"bare_client,omitempty"`
+
+	ServerIdleCPU float64 `json:"server_idle_cores"`
+	EngineIdleCPU float64 `json:"engine_idle_cores"`
+	ServerIdleRSS int64   `json:"server_idle_rss"`
+	EngineIdleRSS int64   `json:"engine_idle_rss"`
+	ServerLoadRSS int64   `json:"server_load_rss"`
+	EngineLoadRSS int64   `json:"engine_load_rss"`
+	ServerEndRSS  int64   `json:"server_end_rss"`
+	EngineEndRSS  int64   `json:"engine_end_rss"`
+
+	Events     int64 `json:"events_acknowledged"`
+	Refused    int64 `json:"events_refused"`
+	Unknown    int64 `json:"events_unanswered"`
+	Deliveries int64 `json:"deliveries"` // distinct
+	Lost       int64 `json:"lost"`
+	Duplicates int64 `json:"duplicates"`
+	Invented   int64 `json:"invented"`
+
+	DrainSeconds   float64  `json:"drain_s"`             // from the last publish until all was received
+	HistorySeconds *float64 `json:"history_s,omitempty"` // from then until history had it all
+	Warnings       []string `json:"warnings,omitempty"`
+}
+
+func (f *benchFigures) print(w io.Writer) error {
+	var b strings.Builder
+	o := f.Options
+	speed := "full speed"
+	if o.Rate > 0 {
+		speed = fmt.Sprintf("%g events/s", o.Rate)
+	}
+	where := "fsync " + o.Fsync
+	if o.Attached != "" {
+		where = "server at " + o.Attached
+	}
+	fmt.Fprintf(&b, "hookledger %s, %s, %d CPUs, %s, %s, %d s\n", o.Version, o.System, o.CPUs, where, speed, o.Seconds)
+	fmt.Fprintf(&b, "%d publishers, %d in a request, %d webhooks, fan-out %d, %d B of data, at most %d in flight\n\n",
+		o.Publishers, o.Batch, o.Webhooks, o.FanOut, o.Payload, o.InFlight)
+
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(t, "\tper second\tp50 ms\tp95 ms\tp99 ms\tmax ms\tCPU s per 1,000\t\n")
+	row := func(name string, perS float64, l latency, cpu string) {
+		fmt.Fprintf(t, "%s\t%.0f\t%.2f\t%.2f\t%.2f\t%.2f\t%s\t\n", name, perS, l.P50, l.P95, l.P99, l.Max, cpu)
+	}
+	all := "?"
+	if f.CPUKnown {
+		all = fmt.Sprintf("%.3f", f.ServerCPU+f.EngineCPU+f.BenchCPU)
+	}
+	row("deliveries, publish to receipt", f.DeliveriesPerS, f.Delivery, all)
+	row("publishes, acknowledged", f.EventsPerS, f.Ack, "")
+	for _, r := range f.Bare {
+		name := "bare client, full speed"
+		if r.Rate > 0 {
+			name = "bare client, same rate"
+		}
+		row(name, r.PerS, r.Latency, fmt.Sprintf("%.3f", r.CPU))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+
+	t = tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(t, "\n\tserver\tengine\tbench itself\tsum\t\n")
+	if f.CPUKnown {
+		fmt.Fprintf(t, "CPU s per 1,000 deliveries\t%.3f\t%.3f\t%.3f\t%s\t\n", f.ServerCPU, f.EngineCPU, f.BenchCPU, all)
+		fmt.Fprintf(t, "idle, %% of a core\t%.1f\t%.1f\t\t\t\n", f.ServerIdleCPU*100, f.EngineIdleCPU*100)
+		mib := func(name string, server, engine int64) {
+			fmt.Fprintf(t, "resident %s, MiB\t%.0f\t%.0f\t\t%.0f\t\n", name, float64(server)/(1<<20), float64(engine)/(1<<20), float64(server+engine)/(1<<20))
+		}
+		mib("idle", f.ServerIdleRSS, f.EngineIdleRSS)
+		mib("under load", f.ServerLoadRSS, f.EngineLoadRSS)
+		mib("at the end", f.ServerEndRSS, f.EngineEndRSS)
+	} else {
+		fmt.Fprintf(t, "CPU s per 1,000 deliveries\tnot seen\tnot seen\t%.3f\t\t\n", f.BenchCPU)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+
+	fmt.Fprintf(&b, "\n%d events acknowledged, %d deliveries received; lost: %d; duplicates: %d; invented: %d; refused: %d; unanswered: %d\n",
+		f.Events, f.Deliveries, f.Lost, f.Duplicates, f.Invented, f.Refused, f.Unknown)
+	fmt.Fprintf(&b, "the backlog was received %.2f s after the last publish", f.DrainSeconds)
+	if f.HistorySeconds != nil {
+		fmt.Fprintf(&b, ", and in the history %.2f s later", *f.HistorySeconds)
+	}
+	fmt.Fprint(&b, "\n")
+	if o.Rate > 0 {
+		fmt.Fprintf(&b, "latencies count from when an event was due; the latest was sent %.3f s late\n", f.LateSeconds)
+	}
+	if f.CPUKnown {
+		fmt.Fprintf(&b, "%.2f cores busy on average, bench included\n", f.CoresBusy)
+	}
+	for _, warning := range f.Warnings {
+		fmt.Fprintln(&b, "note:", warning)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
