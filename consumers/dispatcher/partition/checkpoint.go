@@ -19,7 +19,13 @@ func (m *Machine) leased(now time.Duration) bool {
 // partition writes no checkpoints; the first work after a silence waits for one.
 func (m *Machine) urgent(now time.Duration) bool {
 	t := m.t
-	return t.turns.len() > 0 && now-t.proven > m.cfg.Lease && now-t.made > m.cfg.Lease/4
+	return m.wanting() && now-t.proven > m.cfg.Lease && now-t.made > m.cfg.Lease/4
+}
+
+// wanting reports whether something waits that needs the lease.
+func (m *Machine) wanting() bool {
+	t := m.t
+	return t.turns.len()+len(t.dying)+t.expired.len()+len(t.deferred) > 0
 }
 
 // nextCheckpoint is when the next checkpoint is to be made.
@@ -32,7 +38,7 @@ func (m *Machine) nextCheckpoint() (time.Duration, bool) {
 		return t.now.Mono, m.quiet()
 	case m.urgent(t.now.Mono):
 		return t.now.Mono, true
-	case t.turns.len() > 0 && t.now.Mono-t.proven > m.cfg.Lease:
+	case m.wanting() && t.now.Mono-t.proven > m.cfg.Lease:
 		return t.made + m.cfg.Lease/4, true
 	case t.changed || t.now.Mono-t.lastChange < m.cfg.IdleAfter:
 		return t.made + m.cfg.CheckpointEvery, true

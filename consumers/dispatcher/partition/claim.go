@@ -82,7 +82,7 @@ func (m *Machine) Opened(now Time, log Log, start, end int64) {
 		from := t.attemptsPos
 		floor := int64(t.checkpoint.GetAttemptsFloor()) //nolint:gosec // an offset
 		if start > floor {
-			m.damaged(LogAttempts, fmt.Sprintf("it starts at %d, above %d, which the newest checkpoint needs", start, floor))
+			m.doubt(now, LogAttempts, start, fmt.Sprintf("it starts at %d, above %d, which the newest checkpoint needs", start, floor))
 			return
 		}
 		if end < floor {
@@ -99,7 +99,7 @@ func (m *Machine) Opened(now Time, log Log, start, end int64) {
 	case log == LogDeliveries && t.mode == opening:
 		low, position := int64(t.window.low()), int64(t.window.position) //nolint:gosec // offsets
 		if start > low {
-			m.damaged(LogDeliveries, fmt.Sprintf("it starts at %d, above %d, which is not settled", start, low))
+			m.doubt(now, LogDeliveries, start, fmt.Sprintf("it starts at %d, above %d, which is not settled", start, low))
 			return
 		}
 		if end < position {
@@ -140,6 +140,19 @@ func (m *Machine) LogStart(now Time, log Log, start int64) {
 		m.depose(now)
 	}
 	m.step(now)
+}
+
+// doubt is for a log that starts above what the newest checkpoint needs. A
+// claimant that slept may only not have read the checkpoint of the owner who
+// trimmed: it claims anew. Whoever trimmed had read its checkpoint back, so
+// when the log starts no higher after all of that was read again, it is damage.
+func (m *Machine) doubt(now Time, log Log, start int64, what string) {
+	if start <= m.doubts[log] {
+		m.damaged(log, what)
+		return
+	}
+	m.doubts[log] = start
+	m.depose(now)
 }
 
 // claim appends the owner record, once `lanes` was read to its end.

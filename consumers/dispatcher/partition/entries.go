@@ -67,6 +67,7 @@ func (m *Machine) lift(id uint32, e *entry) {
 		t.timers.remove(t.ix, id)
 	case ready, fresh:
 		l.ready.remove(t.ix, id)
+		t.stilled(l)
 		l.moving.push(ref{id: id, order: e.order})
 	case free, inFlight, moving, parked:
 		return
@@ -91,6 +92,9 @@ func (m *Machine) drop(now Time, id uint32, e *entry) {
 	if w := m.workOf(e); w != nil {
 		m.unloaded(id, e, w)
 		m.cancelLoad(w)
+		if w.ending {
+			t.ending--
+		}
 		if w.token != 0 && m.pending[w.token] == w {
 			delete(m.pending, w.token)
 		}
@@ -211,12 +215,8 @@ func (m *Machine) cancelLoad(w *work) {
 
 // arrived counts off what was loaded for a bounded number of transitions.
 func (m *Machine) arrived(w *work) {
-	switch w.why {
-	case toFinish:
-		m.t.ending--
-	case toCarry:
+	if w.why == toCarry {
 		m.t.carrying--
-	case toSend, toRetry, toComplete:
 	}
 }
 

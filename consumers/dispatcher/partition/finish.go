@@ -3,10 +3,11 @@ package partition
 import facts "hookledger/schemas/proto/hookledger/facts/v1"
 
 // pumpEnds ends what a deleted webhook has and what was held for too long, a
-// batch at a time: each needs its lane record.
+// batch at a time: each needs its lane record. Like a try it needs the lease:
+// an end without a try is a decision, and one who was superseded decides nothing.
 func (m *Machine) pumpEnds(now Time) {
 	t := m.t
-	if t.ending > m.cfg.LoadBatch/2 || m.draining {
+	if len(t.dying)+t.expired.len() == 0 || t.ending > m.cfg.LoadBatch/2 || m.draining || !m.leased(now.Mono) {
 		return
 	}
 	if len(t.dying) > 0 {
@@ -51,11 +52,12 @@ func (m *Machine) finishEntry(now Time, id uint32, e *entry, end facts.End, reas
 	case fresh:
 		w := m.workOf(e)
 		m.lift(id, e)
-		w.body, w.end, w.endReason = nil, end, reason
+		m.t.ending++
+		w.body, w.end, w.endReason, w.ending = nil, end, reason, true
 		m.appendEnd(now, w, e)
 	case timed, ready:
 		m.t.ending++
-		m.withRecord(now, id, e, toFinish, func(w *work) { w.end, w.endReason = end, reason })
+		m.withRecord(now, id, e, toFinish, func(w *work) { w.end, w.endReason, w.ending = end, reason, true })
 	case free, inFlight, moving, parked:
 	}
 }

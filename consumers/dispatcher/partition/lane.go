@@ -67,6 +67,10 @@ func (m *Machine) leave(now Time, n uint32) {
 		l.heldMs = 0
 		m.soil(n)
 	}
+	if l.dying && !l.trivial(now) {
+		l.failures, l.suspect, l.closed = 0, false, 0
+		m.soil(n)
+	}
 	if l.at >= 0 || l.writing || l.soiled || l.queued || l.hungry || l.waits || l.listed || !l.trivial(now) {
 		return
 	}
@@ -117,17 +121,20 @@ func (m *Machine) head(now Time, l *lane) (uint32, *entry) {
 	}
 	id := l.ready.ids[0]
 	e := t.ix.at(id)
-	for len(l.moving.items) > 0 && !m.off(ruleCarryHolds) {
-		r := l.moving.items[0]
-		if x := t.same(r); x != nil && x.state == moving {
-			if r.order < e.order {
-				return 0, nil
-			}
-			break
+	if t.stilled(l); len(l.moving.items) > 0 && l.moving.items[0].order < e.order && !m.off(ruleCarryHolds) {
+		return 0, nil
+	}
+	return id, e
+}
+
+// stilled takes away what no longer moves, from the oldest on.
+func (t *tenure) stilled(l *lane) {
+	for len(l.moving.items) > 0 {
+		if e := t.same(l.moving.items[0]); e != nil && e.state == moving {
+			return
 		}
 		l.moving.pop()
 	}
-	return id, e
 }
 
 // wake gives the lane a turn if it could start something. What has first to be
@@ -282,6 +289,7 @@ func (m *Machine) resumed(now Time, n uint32, l *lane) {
 	}
 	l.heldMs += (now.Mono - l.heldSince).Milliseconds()
 	l.heldSince, l.held = 0, false
+	l.failures, l.firstFailure = 0, 0 // what failed before a pause disables nothing after it
 	m.soil(n)
 }
 

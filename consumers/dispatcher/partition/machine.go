@@ -37,6 +37,9 @@ type Machine struct {
 	// orphans are deliveries with a try of a lost epoch under way.
 	orphans map[ids.ID]int
 
+	// doubts are starts of logs that seemed too high once.
+	doubts [3]int64
+
 	t         *tenure
 	takeovers int
 	sends     []Send
@@ -142,6 +145,7 @@ func (m *Machine) step(now Time) {
 		return
 	}
 	m.awaken(now)
+	m.judgeDeferred(now)
 	m.pumpEnds(now)
 	m.feedStarved(now)
 	m.spill(now)

@@ -95,6 +95,11 @@ func (p *proc) took() {
 	}
 	p.lanes = append(p.lanes, p.fx.Lanes...)
 	p.facts = append(p.facts, p.fx.Attempts...)
+	for _, a := range p.fx.Attempts {
+		if k := a.Fact.GetKind(); (k == facts.FactKind_FACT_KIND_ENDED || k == facts.FactKind_FACT_KIND_RETRY_REFUSED) && a.Fact.GetEpoch() != p.w.epoch {
+			p.w.fail("%s decides, under epoch %d, while %d owns the partition: %s", p.name, a.Fact.GetEpoch(), p.w.epoch, factText(a.Fact))
+		}
+	}
 	p.loads = append(p.loads, p.fx.Loads...)
 	p.w.trims = append(p.w.trims, p.fx.Trims...)
 	for _, d := range p.fx.Disables {

@@ -261,6 +261,13 @@ func (w *world) regroup() bool {
 	case old == nil || !old.alive || w.now-w.beat > modelSession:
 	case old.hung:
 		return false
+	case old.m.Drained() && w.chance(0.5):
+		w.say("%s has drained", old.name)
+		w.stats.drains++
+		old.crash()
+		if to == old {
+			to.start()
+		}
 	case w.chance(0.7):
 		return false
 	case old == to && w.chance(0.5): // named anew

@@ -21,7 +21,7 @@ var (
 //
 //	go test ./consumers/dispatcher/partition -run TestModel -model.schedules=200000 -model.seed=1
 func TestModel(t *testing.T) {
-	var total struct{ schedules, sends, takeovers, repeats, crashes int }
+	var total struct{ schedules, sends, takeovers, repeats, crashes, drains int }
 	for i := range *modelSchedules {
 		seed := *modelSeed + uint64(i)
 		w := runSchedule(seed, *modelSteps, 0)
@@ -35,9 +35,10 @@ func TestModel(t *testing.T) {
 		total.takeovers += w.stats.takeovers
 		total.repeats += w.stats.repeats
 		total.crashes += w.stats.crashes
+		total.drains += w.stats.drains
 	}
-	t.Logf("%d schedules, %d takeovers, %d crashes, %d sends, %d of them repeats, no violation",
-		total.schedules, total.takeovers, total.crashes, total.sends, total.repeats)
+	t.Logf("%d schedules, %d takeovers, %d crashes, %d drains, %d sends, %d of them repeats, no violation",
+		total.schedules, total.takeovers, total.crashes, total.drains, total.sends, total.repeats)
 }
 
 // runSchedule runs one random schedule and then lets everything come to rest.

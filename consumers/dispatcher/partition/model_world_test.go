@@ -42,7 +42,7 @@ type world struct {
 	swarm  []int // weights of the actions, of this schedule
 	weight int   // their sum
 	err    error
-	stats  struct{ sends, takeovers, repeats, crashes int }
+	stats  struct{ sends, takeovers, repeats, crashes, drains int }
 }
 
 // ghost is an append of a process that died, which may land later.

@@ -80,7 +80,14 @@ func (m *Machine) probe(now Time, n uint32) {
 
 // refuse settles a retry that does not match. The fact's id is made of the
 // command's offset, so that every repeat of it has the same.
+//
+// It is a decision in `attempts`, where nothing tells a superseded owner's from
+// another's: so it needs the lease, and waits for it.
 func (m *Machine) refuse(now Time, o uint64, r *facts.DeliveryRetry, round uint64) {
+	if !m.leased(now.Mono) {
+		m.t.deferred = append(m.t.deferred, queued{offset: o, retry: r})
+		return
+	}
 	id := newID(m.p, 1<<48-1, o)
 	w := m.newWork(refusing)
 	w.askedAt = o
@@ -89,6 +96,19 @@ func (m *Machine) refuse(now Time, o uint64, r *facts.DeliveryRetry, round uint6
 		Round: round, Upto: 0, Attempt: r.GetAttempts(), StartedMs: now.Wall,
 		Actor: r.GetActor(), RequestId: r.GetRequestId(), CommandOffset: o,
 	})
+}
+
+// judgeDeferred judges what waited for the lease.
+func (m *Machine) judgeDeferred(now Time) {
+	t := m.t
+	if len(t.deferred) == 0 || !m.leased(now.Mono) {
+		return
+	}
+	list := t.deferred
+	t.deferred = nil
+	for _, q := range list {
+		m.judge(now, q.offset, q.retry)
+	}
 }
 
 // appendRetry makes a waiting delivery due now, on the record.

@@ -120,7 +120,7 @@ func (m *Machine) Unsent(now Time, attempt ids.ID, why NotSent) {
 	case e.is(flagClosed):
 		e.state = moving
 		m.erase(now, w.entry, e)
-	case why == ContentGone:
+	case why == ContentGone && m.leased(now.Mono): // a decision, as in finishEntry
 		e.state = moving
 		m.absorbQueued(w, e)
 		w.end, w.endReason, w.record = facts.End_END_GIVEN_UP, facts.EndReason_END_REASON_PAYLOAD_EXPIRED, nil

@@ -65,7 +65,7 @@ type tenure struct {
 	bells      least[bell]   // when a lane is to be looked at
 	gated      []uint32      // lanes that wait for `deliveries` to be read
 	sendLoads  int
-	ending     int
+	ending     int // rounds that end without a try
 	timers     heap
 	freshQueue queue[ref]
 
@@ -88,6 +88,7 @@ type tenure struct {
 	unclean   bool   // the broker stopped uncleanly: all that is read again is marked
 	commands  map[ids.ID][]queued
 	commanded int
+	deferred  []queued // to be refused, once the lease allows it
 
 	// lease and checkpoints
 	proven        time.Duration // when the newest checkpoint that was read back was made

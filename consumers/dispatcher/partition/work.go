@@ -77,6 +77,7 @@ type work struct {
 	asked     *facts.DeliveryRetry
 	askedAt   uint64
 	last      bool // the last word of a drain
+	ending    bool // counted in tenure.ending
 	floor     int64
 	low       uint64
 	hold      *laneHold
