@@ -218,11 +218,17 @@ func (c *config) parse(f *flag.FlagSet, args []string, std stdio) error {
 			break
 		}
 		faults = append(faults, err)
-		rest := f.Args() // what follows the flag that was refused
+		rest := f.Args() // what follows the flag that was refused, perhaps its value first
+		for len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
+			rest = rest[1:]
+		}
 		if len(rest) == 0 || len(rest) == len(args) {
 			break
 		}
 		args = rest
+	}
+	if len(faults) == 0 && f.NArg() > 0 && f.Name() != "sql" {
+		faults = append(faults, fmt.Errorf("%q is no flag", f.Arg(0)))
 	}
 	if c.replication == 0 {
 		c.replication = map[bool]int{true: 1, false: 3}[c.embeddedBroker()]
@@ -238,7 +244,10 @@ func explain(err error) string {
 	if errors.Is(err, strconv.ErrSyntax) || errors.Is(err, strconv.ErrRange) {
 		return "not a number"
 	}
-	return err.Error()
+	if text := err.Error(); text != "parse error" { // what package flag says of numbers, durations and bools
+		return text
+	}
+	return "can't be read as its flag's kind of value"
 }
 
 // check names every setting that can't be.

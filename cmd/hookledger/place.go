@@ -88,7 +88,7 @@ func (p *place) secrets(fresh bool) (*secrets.Set, error) {
 		return set, err
 	}
 	if !fresh {
-		return nil, fmt.Errorf("the key file %s is missing, and the log has webhooks or API keys that only its keys open: put it back from the backup", path)
+		return nil, fmt.Errorf("the key file %s is missing, and the log has webhooks or API keys that only its keys open: put it back from the backup: %w", path, fs.ErrNotExist)
 	}
 	set, _, err = secrets.LoadOrCreate(path, rand.Reader)
 	return set, err

@@ -18,6 +18,9 @@ import (
 // sqlTimeout bounds one statement.
 const sqlTimeout = 5 * time.Minute
 
+// unknownDatabase is ClickHouse's code for a database that does not exist.
+const unknownDatabase = "81"
+
 func runSQL(ctx context.Context, args []string, std stdio) (err error) {
 	var cfg config
 	f := flag.NewFlagSet("sql", flag.ContinueOnError)
@@ -25,6 +28,11 @@ func runSQL(ctx context.Context, args []string, std stdio) (err error) {
 	format := f.String("format", "PrettyCompactMonoBlock", "ClickHouse `format` of the answers, such as JSONEachRow, TSV or CSV")
 	if err := cfg.parse(f, args, std); err != nil {
 		return err
+	}
+	if cfg.embeddedEngine() { // looking makes nothing
+		if _, err := os.Stat(cfg.dataDir); err != nil {
+			return fmt.Errorf("--data-dir: %w: start `hookledger serve` there once", err)
+		}
 	}
 	at, err := openPlace(&cfg, slog.New(slog.DiscardHandler), true)
 	if err != nil {
@@ -72,6 +80,9 @@ func (q *sqlClient) ask(ctx context.Context, statement string, out io.Writer) er
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
 		why, err := io.ReadAll(io.LimitReader(resp.Body, 16<<10))
+		if resp.Header.Get("X-ClickHouse-Exception-Code") == unknownDatabase {
+			return fmt.Errorf("there is no history in database %q yet: start `hookledger serve` once", q.database)
+		}
 		return errors.Join(errors.New(strings.TrimSpace(string(why))), err)
 	}
 	_, err = io.Copy(out, resp.Body)
