@@ -135,8 +135,10 @@ func (w *world) rest() {
 	if low := p.m.t.checkpoint.GetLow(); w.err == nil && low != uint64(len(w.deliveries)) {
 		w.fail("at rest the low watermark is %d of %d", low, len(w.deliveries))
 	}
-	if n := len(p.m.works) - 1 - len(p.m.unused); w.err == nil && n != 0 {
-		w.fail("at rest %d works are not given back", n)
+	for _, x := range p.m.works[1:] {
+		if x.stage != toHealth && x.stage != toCheckpoint && !slices.Contains(p.m.unused, x) {
+			w.fail("at rest a work is not given back: %+v", x)
+		}
 	}
 	for _, p := range w.procs {
 		w.stats.takeovers += p.m.takeovers
