@@ -97,7 +97,7 @@ func TestUndecodable(t *testing.T) {
 			}
 		}
 		// Whatever is cut off: an error, or (at the end of a field) a fact that has all it must have.
-		for n := range len(value) {
+		for n := range value {
 			if m, err := c.decode(value[:n]); err == nil && !proto.Equal(m, c.fact) && n < 20 {
 				t.Errorf("%s, %d of %d bytes, was read as %v", name, n, len(value), m)
 			} else if err != nil && !errors.Is(err, ledger.ErrUndecodable) {

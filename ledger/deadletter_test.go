@@ -55,8 +55,11 @@ func TestDeadLetterIsAnExactCopy(t *testing.T) {
 		}
 	}
 	for i, want := range []struct{ key, value string }{
-		{ledger.DeadLetterTopic, "events"}, {ledger.DeadLetterPartition, "1"}, {ledger.DeadLetterOffset, "1"},
-		{ledger.DeadLetterTime, ""}, {ledger.DeadLetterReason, ""},
+		{ledger.DeadLetterTopic, "events"},
+		{ledger.DeadLetterPartition, "1"},
+		{ledger.DeadLetterOffset, "1"},
+		{ledger.DeadLetterTime, ""},
+		{ledger.DeadLetterReason, ""},
 	} {
 		h := letter.Headers[i]
 		if h.Key != want.key || want.value != "" && string(h.Value) != want.value {

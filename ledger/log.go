@@ -96,7 +96,7 @@ func producerOptions(maxBytes int) []kgo.Opt {
 	return []kgo.Opt{
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchMaxBytes(int32(min(maxBytes+deadLetterRoom, 1<<30))), //nolint:gosec // bounded
+		kgo.ProducerBatchMaxBytes(int32(min(maxBytes+deadLetterRoom, 1<<30))),
 		kgo.ProducerLinger(0),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
 		kgo.UnknownTopicRetries(-1),

@@ -9,7 +9,7 @@ func murmur2(b []byte) uint32 {
 		m    = 0x5bd1e995
 		r    = 24
 	)
-	h := seed ^ uint32(len(b)) //nolint:gosec // as the original does
+	h := seed ^ uint32(len(b))
 	for ; len(b) >= 4; b = b[4:] {
 		k := binary.LittleEndian.Uint32(b) * m
 		k ^= k >> r

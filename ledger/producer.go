@@ -169,7 +169,7 @@ func (p *Producer) run() {
 			n := p.round(rest)
 			rest = rest[n:]
 			p.mu.Lock()
-			p.settled += uint64(n) //nolint:gosec // not negative
+			p.settled += uint64(n)
 			p.leave()
 			p.mu.Unlock()
 		}

@@ -76,7 +76,7 @@ func TestReadAtBigRecords(t *testing.T) {
 			}
 		}
 	}
-	want = nil
+	clear(want)
 	var m runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&m)

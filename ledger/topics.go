@@ -272,5 +272,5 @@ func (l *Log) Partition(t Topic, key []byte) int32 {
 // PartitionOf is Kafka's default partition for a key: murmur2 of it, without its
 // sign, modulo the number of partitions.
 func PartitionOf(key []byte, partitions int32) int32 {
-	return int32(murmur2(key)&0x7fffffff) % partitions //nolint:gosec // 31 bits
+	return int32(murmur2(key)&0x7fffffff) % partitions
 }

@@ -73,8 +73,12 @@ func TestAPIKeys(t *testing.T) {
 	}
 	withKey := s.as(t, key)
 	for _, tc := range []struct{ method, path string }{
-		{"POST", "/api-keys"}, {"GET", "/api-keys"}, {"GET", "/api-keys/" + id}, {"DELETE", "/api-keys/" + id},
-		{"POST", "/api-keys/" + id + "/revoke"}, {"POST", "/api-keys/" + id + "/rotate"},
+		{"POST", "/api-keys"},
+		{"GET", "/api-keys"},
+		{"GET", "/api-keys/" + id},
+		{"DELETE", "/api-keys/" + id},
+		{"POST", "/api-keys/" + id + "/revoke"},
+		{"POST", "/api-keys/" + id + "/rotate"},
 	} {
 		withKey.do(tc.method, tc.path, nil).fails(403, "permission_jwt_required")
 	}

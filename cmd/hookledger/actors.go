@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -48,10 +49,10 @@ func runActors(ctx context.Context, log *slog.Logger, timeout time.Duration, act
 	deadline := time.NewTimer(timeout)
 	defer deadline.Stop()
 	var failed []error
-	for i := len(all) - 1; i >= 0; i-- {
-		all[i].stop()
+	for i, a := range slices.Backward(all) {
+		a.stop()
 		select {
-		case err := <-all[i].done:
+		case err := <-a.done:
 			if err != nil && !errors.Is(err, context.Canceled) {
 				failed = append(failed, err)
 			}
@@ -59,7 +60,7 @@ func runActors(ctx context.Context, log *slog.Logger, timeout time.Duration, act
 			for j := range i {
 				all[j].stop()
 			}
-			return errors.Join(append(failed, fmt.Errorf("%s did not stop within %s; what it had in flight is handed back at the next start", all[i].name, timeout))...)
+			return errors.Join(append(failed, fmt.Errorf("%s did not stop within %s; what it had in flight is handed back at the next start", a.name, timeout))...)
 		}
 	}
 	return errors.Join(failed...)

@@ -28,7 +28,7 @@ type benchOptions struct {
 	seconds, warmup, bareSeconds int
 	rate                         float64
 	publishers, batch            int
-	webhooks, fanOut             int
+	webhooks, fanOut, receivers  int
 	payload                      int
 	inFlight                     int
 	drain                        time.Duration
@@ -53,6 +53,7 @@ func (o *benchOptions) flags(f *flag.FlagSet, c *config) {
 	f.IntVar(&o.batch, "batch", 1, "events in a request")
 	f.IntVar(&o.webhooks, "webhooks", 100, "webhooks to make")
 	f.IntVar(&o.fanOut, "fan-out", 1, "webhooks that each event goes to")
+	f.IntVar(&o.receivers, "receivers", 10, "receivers that the webhooks are spread over, each a host of its own to the server")
 	f.IntVar(&o.payload, "payload", 512, "`bytes` of an event's data")
 	f.IntVar(&o.inFlight, "in-flight", 20_000, "deliveries published and not yet received, beyond which publishers wait")
 	f.DurationVar(&o.drain, "drain", time.Minute, "how long to wait after the load for deliveries, and for the history, while none comes")
@@ -81,6 +82,7 @@ func (o *benchOptions) check() error {
 	least("batch", o.batch, 1)
 	least("fan-out", o.fanOut, 1)
 	least("webhooks", o.webhooks, o.fanOut)
+	least("receivers", o.receivers, 1)
 	least("payload", o.payload, benchLeastPayload)
 	least("in-flight", o.inFlight, o.batch*o.fanOut)
 	if o.batch > 1000 {
@@ -142,11 +144,15 @@ func runBench(ctx context.Context, args []string, std stdio) error {
 func bench(ctx context.Context, o *benchOptions, cfg *config, std stdio) (_ *benchFigures, err error) {
 	say := func(format string, args ...any) { fmt.Fprintf(std.err, "bench: "+format+"\n", args...) }
 	tally := newBenchTally(o, time.Now())
-	receiver, err := receivertest.Start(receivertest.Options{Respond: tally.received})
-	if err != nil {
-		return nil, err
+	urls := make([]string, o.receivers)
+	for i := range urls {
+		receiver, err := receivertest.Start(receivertest.Options{Respond: tally.received})
+		if err != nil {
+			return nil, err
+		}
+		defer receiver.Close()
+		urls[i] = receiver.URL()
 	}
-	defer receiver.Close()
 	server, err := openBenchServer(ctx, o, cfg, say)
 	if err != nil {
 		return nil, err
@@ -154,7 +160,7 @@ func bench(ctx context.Context, o *benchOptions, cfg *config, std stdio) (_ *ben
 	defer func() { err = errors.Join(err, server.close()) }()
 
 	say("making %d webhooks on %s", o.webhooks, server.base)
-	if err := server.makeWebhooks(ctx, receiver.URL(), o); err != nil {
+	if err := server.makeWebhooks(ctx, urls, o); err != nil {
 		return nil, err
 	}
 	out := &benchFigures{Options: o.settings(cfg), Warnings: server.warnings}
@@ -169,7 +175,7 @@ func bench(ctx context.Context, o *benchOptions, cfg *config, std stdio) (_ *ben
 	out.ServerIdleRSS, out.EngineIdleRSS = rested.server.rss, rested.engine.rss
 	out.ServerIdleCPU, out.EngineIdleCPU = rested.server.since(idle.server)/2, rested.engine.since(idle.engine)/2
 	if o.bareSeconds > 0 {
-		if out.Bare, err = bareFigures(ctx, o, receiver.URL(), say); err != nil {
+		if out.Bare, err = bareFigures(ctx, o, urls[0], say); err != nil {
 			return nil, err
 		}
 	}
@@ -216,7 +222,7 @@ func bareFigures(ctx context.Context, o *benchOptions, url string, say func(stri
 func (o *benchOptions) settings(cfg *config) benchSettings {
 	s := benchSettings{
 		Version: version, System: runtime.GOOS + "/" + runtime.GOARCH, CPUs: runtime.NumCPU(), Seconds: o.seconds, Rate: o.rate,
-		Publishers: o.publishers, Batch: o.batch, Webhooks: o.webhooks, FanOut: o.fanOut, Payload: o.payload, InFlight: o.inFlight,
+		Publishers: o.publishers, Batch: o.batch, Webhooks: o.webhooks, FanOut: o.fanOut, Receivers: o.receivers, Payload: o.payload, InFlight: o.inFlight,
 		ServeFlags: o.serveFlags,
 	}
 	if o.own() {

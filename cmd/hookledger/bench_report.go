@@ -18,6 +18,7 @@ type benchSettings struct {
 	Batch      int      `json:"batch"`
 	Webhooks   int      `json:"webhooks"`
 	FanOut     int      `json:"fan_out"`
+	Receivers  int      `json:"receivers"`
 	Payload    int      `json:"payload_bytes"`
 	InFlight   int      `json:"in_flight_limit"`
 	Fsync      string   `json:"fsync,omitempty"`
@@ -79,8 +80,8 @@ func (f *benchFigures) print(w io.Writer) error {
 		where = "server at " + o.Attached
 	}
 	fmt.Fprintf(&b, "hookledger %s, %s, %d CPUs, %s, %s, %d s\n", o.Version, o.System, o.CPUs, where, speed, o.Seconds)
-	fmt.Fprintf(&b, "%d publishers, %d in a request, %d webhooks, fan-out %d, %d B of data, at most %d in flight\n\n",
-		o.Publishers, o.Batch, o.Webhooks, o.FanOut, o.Payload, o.InFlight)
+	fmt.Fprintf(&b, "%d publishers, %d in a request, %d webhooks on %d receivers, fan-out %d, %d B of data, at most %d in flight\n\n",
+		o.Publishers, o.Batch, o.Webhooks, o.Receivers, o.FanOut, o.Payload, o.InFlight)
 
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(t, "\tper second\tp50 ms\tp95 ms\tp99 ms\tmax ms\tCPU s per 1,000\t\n")

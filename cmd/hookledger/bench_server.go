@@ -183,13 +183,13 @@ func (s *benchServer) close() (err error) {
 
 // makeWebhooks makes fanOut webhooks for each group; a group's index routes
 // events to it alone.
-func (s *benchServer) makeWebhooks(ctx context.Context, receiver string, o *benchOptions) error {
+func (s *benchServer) makeWebhooks(ctx context.Context, receivers []string, o *benchOptions) error {
 	for n := range o.webhooks {
 		var made struct {
 			ID string `json:"webhook_id"`
 		}
 		err := s.call(ctx, http.MethodPost, "/webhooks", map[string]any{
-			"name": "bench " + strconv.Itoa(n), "url": receiver + "/hook/" + strconv.Itoa(n),
+			"name": "bench " + strconv.Itoa(n), "url": receivers[n%len(receivers)] + "/hook/" + strconv.Itoa(n),
 			"events": []string{benchEvent}, "index_ids": []string{benchIndex(n / o.fanOut)},
 		}, &made)
 		if err != nil {

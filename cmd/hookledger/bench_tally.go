@@ -99,13 +99,13 @@ var (
 
 // numberAfter parses the decimal number that follows mark.
 func numberAfter(b, mark []byte) (int64, bool) {
-	i := bytes.Index(b, mark)
-	if i < 0 {
+	_, after, ok := bytes.Cut(b, mark)
+	if !ok {
 		return 0, false
 	}
 	var n int64
 	digits := 0
-	for _, c := range b[i+len(mark):] {
+	for _, c := range after {
 		if c < '0' || c > '9' || digits > 18 {
 			break
 		}

@@ -130,10 +130,13 @@ func (c *caller) do(method, path string, body any) *answer {
 	return a
 }
 
-func (c *caller) get(path string) *answer             { c.t.Helper(); return c.do("GET", path, nil) }
-func (c *caller) post(path string, body any) *answer  { c.t.Helper(); return c.do("POST", path, body) }
+func (c *caller) get(path string) *answer { c.t.Helper(); return c.do("GET", path, nil) }
+
+func (c *caller) post(path string, body any) *answer { c.t.Helper(); return c.do("POST", path, body) }
+
 func (c *caller) patch(path string, body any) *answer { c.t.Helper(); return c.do("PATCH", path, body) }
-func (c *caller) delete(path string) *answer          { c.t.Helper(); return c.do("DELETE", path, nil) }
+
+func (c *caller) delete(path string) *answer { c.t.Helper(); return c.do("DELETE", path, nil) }
 
 // is ends the test unless the answer has this status.
 func (a *answer) is(status int) *answer {

@@ -320,8 +320,8 @@ func (c *config) check(f *flag.FlagSet) []error {
 // settings are the topics as configured.
 func (c *config) settings() ledger.Settings {
 	s := ledger.EmbeddedSettings(c.topicPrefix)
-	s.ConfigPartitions, s.EventPartitions, s.DeliveryPartitions = int32(c.configPartitions), int32(c.eventPartitions), int32(c.deliverPartitions) //nolint:gosec // checked
-	s.ReplicationFactor, s.MinInsyncReplicas = int16(c.replication), c.minInsync                                                                  //nolint:gosec // checked
+	s.ConfigPartitions, s.EventPartitions, s.DeliveryPartitions = int32(c.configPartitions), int32(c.eventPartitions), int32(c.deliverPartitions)
+	s.ReplicationFactor, s.MinInsyncReplicas = int16(c.replication), c.minInsync
 	s.HistoryRetention = c.historyRetention
 	s.BrokerTrims = !c.embeddedBroker()
 	return s

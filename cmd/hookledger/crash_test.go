@@ -31,10 +31,10 @@ const (
 func TestCrash(t *testing.T) {
 	seed := *crashSeed
 	if seed == 0 {
-		seed = uint64(time.Now().UnixNano()) //nolint:gosec // any number
+		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("-crash.rounds=%d -crash.seed=%d", *crashRounds, seed)
-	chance := func(n uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, n)) } //nolint:gosec // a test's choices
+	chance := func(n uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, n)) }
 
 	w := newWorld()
 	stopping, stop := context.WithCancel(t.Context())

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,8 +12,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-
-	"crypto/rand"
 
 	"hookledger/deploy/embedded/broker"
 	"hookledger/deploy/embedded/datadir"
@@ -46,8 +45,7 @@ func openPlace(cfg *config, log *slog.Logger, share bool) (*place, error) {
 		p.dir = dir
 		return p, nil
 	}
-	var locked *datadir.LockedError
-	if !errors.As(err, &locked) {
+	if _, ok := errors.AsType[*datadir.LockedError](err); !ok {
 		return nil, err
 	}
 	if !share {

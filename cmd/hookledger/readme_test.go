@@ -77,7 +77,7 @@ console.log(verify(secret, good, body), verify(secret, good, body + " "), verify
 			if err := os.WriteFile(filepath.Join(dir, c.file), []byte(c.code(block(t, c.language, c.holds))), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			cmd := exec.CommandContext(t.Context(), c.command[0], append(c.command[1:], secret, good, body)...) //nolint:gosec // the test's own table
+			cmd := exec.CommandContext(t.Context(), c.command[0], append(c.command[1:], secret, good, body)...)
 			cmd.Dir = dir
 			out, err := cmd.CombinedOutput()
 			if err != nil || string(out) != want {

@@ -3,8 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"io"
-	"log"
+	"log/slog"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -90,7 +89,7 @@ func TestOutcomes(t *testing.T) {
 		}
 	})
 	untrusted := httptest.NewUnstartedServer(nil) // its certificate is nobody's
-	untrusted.Config.ErrorLog = log.New(io.Discard, "", 0)
+	untrusted.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	untrusted.StartTLS()
 	defer untrusted.Close()
 	for url, want := range map[string]string{

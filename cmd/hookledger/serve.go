@@ -56,7 +56,7 @@ func serve(ctx context.Context, cfg *config, log *slog.Logger, std stdio) (err e
 		return err
 	}
 	engineUp := begin(func() error { return at.startEngine(ctx) }) // it takes half a second: meanwhile the log is read
-	defer engineUp.wait()
+	defer func() { <-engineUp.done }()                             // at.close must see it
 	journal, err := at.openLog(ctx, m.kafka)
 	if err != nil {
 		return err

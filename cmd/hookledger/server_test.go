@@ -205,7 +205,7 @@ func startServer(t *testing.T, dir string, flags ...string) *server {
 // newDataDir is a path for a data folder that does not exist yet.
 func newDataDir(t *testing.T) string {
 	t.Helper()
-	parent, err := os.MkdirTemp("", "hookledger-test-")
+	parent, err := os.MkdirTemp("", "hookledger-test-") //nolint:usetesting // it is kept when the test fails
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +237,7 @@ var openFlags = []string{"--allow-http-urls", "--allow-private-networks"}
 func (c *commonServer) get(t *testing.T) *server {
 	t.Helper()
 	c.once.Do(func() {
-		parent, err := os.MkdirTemp("", "hookledger-test-")
+		parent, err := os.MkdirTemp("", "hookledger-test-") //nolint:usetesting // it outlives the test that asks first
 		if err != nil {
 			c.err = err
 			return

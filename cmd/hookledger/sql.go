@@ -73,7 +73,8 @@ func (q *sqlClient) ask(ctx context.Context, statement string, out io.Writer) er
 		password, _ := q.dsn.User.Password()
 		req.SetBasicAuth(q.dsn.User.Username(), password)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	client := &http.Client{Timeout: sqlTimeout}
+	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("ask the history: %w", err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -36,9 +37,7 @@ func (c *caller) webhook(url string, fields ...object) hook {
 	c.t.Helper()
 	body := object{"name": "exports", "url": url, "events": []string{"export.ready"}}
 	for _, f := range fields {
-		for k, v := range f {
-			body[k] = v
-		}
+		maps.Copy(body, f)
 	}
 	a := c.post("/webhooks", body).is(201)
 	return hook{a.str("webhook_id"), a.str("secret"), c}
@@ -51,9 +50,7 @@ func (c *caller) publish(fields ...object) string {
 	c.t.Helper()
 	body := object{"event": "export.ready", "data": object{"export_id": "exp_1"}}
 	for _, f := range fields {
-		for k, v := range f {
-			body[k] = v
-		}
+		maps.Copy(body, f)
 	}
 	return c.post("/events", body).is(202).str("events.0.id")
 }

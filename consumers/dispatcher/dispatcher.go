@@ -289,4 +289,4 @@ func (d *Dispatcher) Ready() error {
 }
 
 // rnd spreads waits.
-func rnd() float64 { return rand.Float64() } //nolint:gosec // jitter, no secret
+func rnd() float64 { return rand.Float64() }

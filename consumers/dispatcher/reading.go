@@ -72,7 +72,7 @@ func partitionErrors(err error) []*ledger.PartitionError {
 			found = append(found, p)
 			return
 		}
-		if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // as above
+		if joined, ok := err.(interface{ Unwrap() []error }); ok {
 			for _, e := range joined.Unwrap() {
 				walk(e)
 			}

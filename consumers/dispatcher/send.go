@@ -75,8 +75,8 @@ func (w *worker) try(ctx context.Context, s *partition.Send, webhook *subscripti
 func toResult(r *sender.Result, webhook *subscriptions.Webhook) *partition.Result {
 	return &partition.Result{
 		Outcome: r.Outcome, RequestSent: r.RequestSent,
-		StartedMs: r.Started.UnixMilli(), DurationUs: uint32(min(r.Duration.Microseconds(), 1<<32-1)), //nolint:gosec // bounded
-		StatusCode: uint32(r.StatusCode), Body: r.Body, BodyTruncated: r.BodyTruncated, //nolint:gosec // three digits
+		StartedMs: r.Started.UnixMilli(), DurationUs: uint32(min(r.Duration.Microseconds(), 1<<32-1)),
+		StatusCode: uint32(r.StatusCode), Body: r.Body, BodyTruncated: r.BodyTruncated,
 		Error: r.Error, URL: webhook.URL, WebhookVersion: webhook.Version, RetryAfter: r.RetryAfter, Headers: r.Headers,
 	}
 }

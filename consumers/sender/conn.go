@@ -88,7 +88,7 @@ func (s *Sender) open(ctx context.Context, target *egress.Target, deadline time.
 // handshake is a no-op on a plain or kept connection.
 func (c *conn) handshake() error {
 	if t, ok := c.rw.(*tls.Conn); ok {
-		return t.Handshake()
+		return t.Handshake() //nolint:noctx // the connection has its deadline, and a cancelled context cuts it
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package sender
 
 import (
 	"net"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -67,9 +68,9 @@ func TestPoolModel(t *testing.T) {
 			} else {
 				got := p.get(hostKey{dial: host})
 				var want *conn
-				for i := len(list) - 1; i >= 0; i-- {
-					if list[i].c.key.dial == host {
-						want = list[i].c
+				for i, l := range slices.Backward(list) {
+					if l.c.key.dial == host {
+						want = l.c
 						list = append(list[:i:i], list[i+1:]...)
 						break
 					}

@@ -151,7 +151,7 @@ func (t *try) exchangeLarge(c *conn) (keep time.Duration, at phase, err, writeEr
 	case writeErr = <-written:
 	case <-timer.C:
 		c.cut()
-		<-written
+		writeErr = <-written
 		keep = 0
 	}
 	return keep, at, err, writeErr
@@ -165,7 +165,7 @@ func (t *try) answer(c *conn) (keep time.Duration, at phase, err error) {
 		in.attach(nil)
 		t.s.inputs.Put(in)
 	}()
-	resp, err := readHead(in)
+	resp, err := readHead(in) //nolint:bodyclose // the connection is ours: it is read to the body's end, or dropped
 	if err != nil {
 		return 0, waiting, in.cause(err)
 	}

@@ -65,7 +65,7 @@ func (id ID) IsZero() bool { return id == ID{} }
 func (id ID) Time() time.Time {
 	var ms [8]byte
 	copy(ms[2:], id[:6])
-	return time.UnixMilli(int64(binary.BigEndian.Uint64(ms[:]))).UTC() //nolint:gosec // six bytes fit
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(ms[:]))).UTC()
 }
 
 // WebhookPrefix is the part of a delivery's id that is the beginning of its webhook's id.
@@ -118,8 +118,8 @@ func Timed(at time.Time, r io.Reader) (ID, error) {
 // recordMillis is the time of the event's record.
 func ForDelivery(recordMillis int64, partition int32, offset int64, webhook ID) ID {
 	var in [28]byte
-	binary.BigEndian.PutUint32(in[0:], uint32(partition)) //nolint:gosec // the bits are hashed
-	binary.BigEndian.PutUint64(in[4:], uint64(offset))    //nolint:gosec // the bits are hashed
+	binary.BigEndian.PutUint32(in[0:], uint32(partition))
+	binary.BigEndian.PutUint64(in[4:], uint64(offset))
 	copy(in[12:], webhook[:])
 	sum := sha256.Sum256(in[:])
 	var id ID
@@ -139,6 +139,6 @@ func FromKey(account, key string, n int) ID {
 
 func putMillis(id *ID, ms int64) {
 	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], uint64(max(ms, 0))) //nolint:gosec // not negative
+	binary.BigEndian.PutUint64(b[:], uint64(max(ms, 0)))
 	copy(id[:6], b[2:])
 }

@@ -21,7 +21,7 @@ func TestQuestionsAreShared(t *testing.T) {
 			q.run(ctx, func(context.Context) (map[int32]int64, error) {
 				asked++
 				answer := int64(asked)
-				time.Sleep(time.Millisecond) //nolint:forbidigo // the bubble\'s clock
+				time.Sleep(time.Millisecond)
 				return map[int32]int64{0: answer}, nil
 			})
 		})
@@ -40,7 +40,7 @@ func TestQuestionsAreShared(t *testing.T) {
 		for range 100 { // the first is under way
 			join(2)
 		}
-		time.Sleep(1500 * time.Microsecond) //nolint:forbidigo // the bubble\'s clock
+		time.Sleep(1500 * time.Microsecond)
 		join(3)
 		wg.Wait()
 		if asked != 3 {
@@ -95,7 +95,7 @@ func TestProgress(t *testing.T) {
 		p.advance(0, 2)
 		synctest.Wait()
 		p.advance(1, 1)
-		time.Sleep(2 * time.Second) //nolint:forbidigo // the bubble\'s clock
+		time.Sleep(2 * time.Second)
 		p.stop(reason)
 		p.stop(errors.New("later"))
 		wg.Wait()

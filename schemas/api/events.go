@@ -63,8 +63,8 @@ func ReadEvents(contentType string, body []byte, c *catalogue.Catalogue, limits 
 		return nil, apierr.TooLarge(limits.Body)
 	}
 	var err error
-	switch {
-	case contentType == mediaNDJSON:
+	switch contentType {
+	case mediaNDJSON:
 		err = r.lines(body)
 	default:
 		s := rawjson.New(body, MaxDepth)

@@ -92,11 +92,13 @@ func sameEvents(t rapid.TB, body []byte, got []NewEvent) {
 // bodies generates bodies that are mostly near the rules.
 func bodies() *rapid.Generator[[]byte] {
 	str := rapid.OneOf(
-		rapid.SampledFrom([]string{`""`, `"a"`, `"a b"`, `"\u0061"`, `"\u0000"`, `"\u007f"`, `"é"`, `"\ud83d\ude00"`, `"\ud800"`, `"\n"`, `"export.ready"`, `"export\u002eready"`,
+		rapid.SampledFrom([]string{
+			`""`, `"a"`, `"a b"`, `"\u0061"`, `"\u0000"`, `"\u007f"`, `"é"`, `"\ud83d\ude00"`, `"\ud800"`, `"\n"`, `"export.ready"`, `"export\u002eready"`,
 			`"Export.ready"`, `"2026-11-23T22:00:00Z"`, `"2026-11-23T22:00:00.123456789+23:59"`, `"2026-11-23T22:00:00.1234567890Z"`, `"2026-11-23T22:00:60Z"`, `"2026-02-29T00:00:00Z"`,
 			`"2026-11-23t22:00:00z"`, `"2026-11-23T22:00:00,5Z"`, `"2026-11-23T22:00:00+24:00"`, `"2026-11-23T24:00:00Z"`, `"2026-11-23 22:00:00Z"`, `"1979-12-31T23:59:59Z"`,
 			`"1980-01-01T00:00:00Z"`, `"3000-01-01T00:00:00Z"`, `"2026-11-23T22:00:00"`, `"2026-11-23T22:00:00.Z"`, `"2026-11-23T2:00:00Z"`, `"2026-11-23T22:00:00-00:00"`,
-			`"` + strings.Repeat("a", 128) + `"`, `"` + strings.Repeat("a", 129) + `"`, `"` + strings.Repeat("é", 255) + `"`, `"` + strings.Repeat("é", 256) + `"`}),
+			`"` + strings.Repeat("a", 128) + `"`, `"` + strings.Repeat("a", 129) + `"`, `"` + strings.Repeat("é", 255) + `"`, `"` + strings.Repeat("é", 256) + `"`,
+		}),
 		rapid.Custom(func(t *rapid.T) string {
 			b, err := json.Marshal(rapid.String().Draw(t, "text"))
 			if err != nil {

@@ -78,15 +78,19 @@ func (s *Spec) schemaFaults(in, at string, err error) []apierr.Field {
 		if len(fields) >= maxFields {
 			return
 		}
-		switch e := err.(type) {
-		case openapi3.MultiError:
-			for _, one := range e {
-				walk(one)
+		{
+			var e openapi3.MultiError
+			var e1 *openapi3.SchemaError
+			switch {
+			case errors.As(err, &e):
+				for _, one := range e {
+					walk(one)
+				}
+			case errors.As(err, &e1):
+				fields = append(fields, s.schemaFault(in, at, e1))
+			default:
+				fields = append(fields, apierr.Field{In: in, Field: at, Message: err.Error()})
 			}
-		case *openapi3.SchemaError:
-			fields = append(fields, s.schemaFault(in, at, e))
-		default:
-			fields = append(fields, apierr.Field{In: in, Field: at, Message: err.Error()})
 		}
 	}
 	walk(err)

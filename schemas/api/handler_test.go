@@ -179,8 +179,10 @@ func TestVerdicts(t *testing.T) {
 		{"half a character", "POST", hooks, `{"name":"\ud800","url":"https://x","events":["export.ready"]}`, nil, 422, "validation_failed", list{"body:/name"}},
 		{"no object", "POST", hooks, `[]`, nil, 422, "validation_failed", list{"body:"}},
 		{"null", "POST", hooks, `null`, nil, 422, "validation_failed", list{"body:"}},
-		{"all at once", "POST", hooks + "?x=1&y=2", `{"name":"","Url":"","events":["a.b",1],"index_ids":[""],"metadata":[],"a/b~":1}`, nil, 422, "validation_failed",
-			list{"query:x", "query:y", "body:/Url", "body:/a~1b~0", "body:/events/0", "body:/events/1", "body:/index_ids/0", "body:/metadata", "body:/name", "body:/url"}},
+		{
+			"all at once", "POST", hooks + "?x=1&y=2", `{"name":"","Url":"","events":["a.b",1],"index_ids":[""],"metadata":[],"a/b~":1}`, nil, 422, "validation_failed",
+			list{"query:x", "query:y", "body:/Url", "body:/a~1b~0", "body:/events/0", "body:/events/1", "body:/index_ids/0", "body:/metadata", "body:/name", "body:/url"},
+		},
 		{"twice", "POST", hooks, ok(`,"name":"m"`), nil, 422, "validation_failed", list{"body:/name"}},
 		{"twice in metadata", "POST", hooks, ok(`,"metadata":{"a":1,"a":2}`), nil, 201, "", nil},
 		{"longest name", "POST", hooks, `{"name":"` + strings.Repeat("é", 100) + `","url":"https://x","events":["export.ready"]}`, nil, 201, "", nil},

@@ -37,21 +37,27 @@ const secret = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 func (s *server) ListAPIKeys(w http.ResponseWriter, r *http.Request, _ api.ListAPIKeysParams) {
 	api.WriteJSON(w, r, 200, []api.APIKey{key()})
 }
+
 func (s *server) CreateAPIKey(w http.ResponseWriter, r *http.Request, _ api.CreateAPIKeyParams) {
 	api.WriteJSON(w, r, 201, api.APIKeyWithValue{APIKey: key(), Key: "sk_1"})
 }
+
 func (s *server) DeleteAPIKey(w http.ResponseWriter, r *http.Request, _ string) {
 	api.WriteJSON(w, r, 200, api.Message{Message: "gone"})
 }
+
 func (s *server) GetAPIKey(w http.ResponseWriter, r *http.Request, _ string) {
 	api.WriteJSON(w, r, 200, key())
 }
+
 func (s *server) RevokeAPIKey(w http.ResponseWriter, r *http.Request, _ string, _ api.RevokeAPIKeyParams) {
 	api.WriteJSON(w, r, 200, key())
 }
+
 func (s *server) RotateAPIKey(w http.ResponseWriter, r *http.Request, _ string, _ api.RotateAPIKeyParams) {
 	api.WriteJSON(w, r, 200, api.APIKeyRotated{OldKeyID: "key_1", NewKey: api.APIKeyWithValue{APIKey: key(), Key: "sk_1"}})
 }
+
 func (s *server) PublishEvents(w http.ResponseWriter, r *http.Request, _ api.PublishEventsParams) {
 	var out api.EventsAccepted
 	for i, e := range api.Events(r.Context()) {
@@ -63,13 +69,16 @@ func (s *server) PublishEvents(w http.ResponseWriter, r *http.Request, _ api.Pub
 	}
 	api.WriteJSON(w, r, 202, out)
 }
+
 func (s *server) GetEvent(w http.ResponseWriter, r *http.Request, id string, _ api.GetEventParams) {
 	api.NextPage(w, r, "abc")
 	api.WriteJSON(w, r, 200, api.Event{ID: id, Event: "export.ready", Status: api.EventStatusAccepted, CreatedAt: at, AcceptedAt: at, Data: json.RawMessage(`{}`), Deliveries: []api.Delivery{delivery()}})
 }
+
 func (s *server) ListWebhooks(w http.ResponseWriter, r *http.Request, _ api.ListWebhooksParams) {
 	api.WriteJSON(w, r, 200, []api.Webhook{webhook()})
 }
+
 func (s *server) CreateWebhook(w http.ResponseWriter, r *http.Request, _ api.CreateWebhookParams) {
 	var in api.WebhookCreate
 	if err := api.Decode(r.Context(), &in); err != nil {
@@ -80,6 +89,7 @@ func (s *server) CreateWebhook(w http.ResponseWriter, r *http.Request, _ api.Cre
 	wh.Name, wh.Metadata = in.Name, in.Metadata.Value
 	api.WriteJSON(w, r, 201, api.WebhookWithSecret{Webhook: wh, Secret: secret})
 }
+
 func (s *server) GetDelivery(w http.ResponseWriter, r *http.Request, _ string) {
 	d := delivery()
 	end := "delivered"
@@ -87,18 +97,23 @@ func (s *server) GetDelivery(w http.ResponseWriter, r *http.Request, _ string) {
 	d.Stats = &api.DeliveryStats{FirstAttemptAt: &at}
 	api.WriteJSON(w, r, 200, d)
 }
+
 func (s *server) ListAttempts(w http.ResponseWriter, r *http.Request, _ string, _ api.ListAttemptsParams) {
 	api.WriteJSON(w, r, 200, []api.Attempt{{AttemptID: "att_1", Number: 1, Round: 1, Outcome: api.OutcomeHTTPStatus, StartedAt: at, DurationMs: 1.5, ResponseHeaders: map[string][]string{"x": {"y"}}}})
 }
+
 func (s *server) RetryDelivery(w http.ResponseWriter, r *http.Request, _ string, _ api.RetryDeliveryParams) {
 	api.WriteJSON(w, r, 200, delivery())
 }
+
 func (s *server) ListEventNames(w http.ResponseWriter, r *http.Request) {
 	api.WriteJSON(w, r, 200, []string{"export.ready"})
 }
+
 func (s *server) DeleteWebhook(w http.ResponseWriter, r *http.Request, _ string, _ api.DeleteWebhookParams) {
 	api.WriteJSON(w, r, 200, api.Message{Message: "gone"})
 }
+
 func (s *server) GetWebhook(w http.ResponseWriter, r *http.Request, _ string, _ api.GetWebhookParams) {
 	switch {
 	case s.boom:
@@ -110,15 +125,19 @@ func (s *server) GetWebhook(w http.ResponseWriter, r *http.Request, _ string, _ 
 		api.WriteJSON(w, r, 200, webhook())
 	}
 }
+
 func (s *server) UpdateWebhook(w http.ResponseWriter, r *http.Request, _ string, _ api.UpdateWebhookParams) {
 	api.WriteJSON(w, r, 200, webhook())
 }
+
 func (s *server) ListDeliveries(w http.ResponseWriter, r *http.Request, _ string, _ api.ListDeliveriesParams) {
 	api.WriteJSON(w, r, 200, []api.Delivery{delivery()})
 }
+
 func (s *server) RotateWebhookSecret(w http.ResponseWriter, r *http.Request, id string, _ api.RotateWebhookSecretParams) {
 	api.WriteJSON(w, r, 200, api.RotatedSecret{WebhookID: id, NewSecret: secret})
 }
+
 func (s *server) TestWebhook(w http.ResponseWriter, r *http.Request, _ string, _ api.TestWebhookParams) {
 	api.WriteJSON(w, r, 200, api.TestResult{Success: true, Outcome: api.OutcomeDelivered})
 }

@@ -140,8 +140,7 @@ func (s *server) observe(r *http.Request, a api.Answer) {
 
 // unavailable turns trouble of the log into the answer for it.
 func unavailable(err error) error {
-	var e *apierr.Error
-	if errors.As(err, &e) {
+	if _, ok := errors.AsType[*apierr.Error](err); ok {
 		return err
 	}
 	if errors.Is(err, subscriptions.ErrUnsettled) {

@@ -200,7 +200,7 @@ func renderDelivery(d *history.Delivery, payload []byte) api.Delivery {
 		DeliveryID: d.ID.Text(ids.Delivery), WebhookID: d.Webhook.Text(ids.Webhook),
 		EventID: d.EventID, EventType: d.EventType, Status: renderStatus(d.Status), Attempts: d.Attempts,
 		CreatedAt: api.Time(d.CreatedAt), NextRetryAt: api.NewTime(d.NextRetryAt), CompletedAt: api.NewTime(d.CompletedAt),
-		Round: int64(d.Round), Payload: json.RawMessage(payload), //nolint:gosec // an offset
+		Round: int64(d.Round), Payload: json.RawMessage(payload),
 	}
 	if d.Ended() {
 		end := strings.ToLower(strings.TrimPrefix(d.End.String(), "END_"))
@@ -220,7 +220,7 @@ func renderDelivery(d *history.Delivery, payload []byte) api.Delivery {
 
 func renderAttempt(a history.Attempt) api.Attempt {
 	out := api.Attempt{
-		AttemptID: a.ID.Text(ids.Attempt), Number: int(a.Number), Round: int64(a.Round), //nolint:gosec // an offset
+		AttemptID: a.ID.Text(ids.Attempt), Number: int(a.Number), Round: int64(a.Round),
 		Outcome: api.Outcome(outcomeName(a.Outcome)), RequestSent: a.RequestSent, MaybeRepeat: a.MaybeRepeat,
 		StartedAt: api.Time(a.StartedAt), DurationMs: milliseconds(a.Duration),
 		ErrorMessage: nonEmpty(a.Error), ResponseBodyCut: a.BodyTruncated || a.BodyCut,

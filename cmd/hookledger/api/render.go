@@ -24,7 +24,7 @@ func renderFact(w *facts.Webhook, stats webhookStats) api.Webhook {
 		WebhookID: ids.ID(w.GetWebhookId()).Text(ids.Webhook), Name: w.GetName(), URL: w.GetUrl(), Events: w.GetEvents(),
 		Status:    api.WebhookStatusActive,
 		CreatedAt: millis(w.GetCreatedMs()), UpdatedAt: millis(w.GetUpdatedMs()),
-		Version:      int64(w.GetVersion()), //nolint:gosec // versions count from 1
+		Version:      int64(w.GetVersion()),
 		FailureCount: int64(stats.FailureCount), LastSuccessAt: api.NewTime(stats.LastSuccessAt),
 		LastFailureAt: api.NewTime(stats.LastFailureAt), StatsAsOf: api.NewTime(stats.asOf),
 	}

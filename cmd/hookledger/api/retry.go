@@ -78,7 +78,7 @@ func (s *server) retry(ctx context.Context, r *http.Request, d *history.Delivery
 	if err != nil {
 		return none, err
 	}
-	return s.effect(ctx, r, d, uint64(at.Offset)) //nolint:gosec // an offset
+	return s.effect(ctx, r, d, uint64(at.Offset))
 }
 
 // made is how many tries a new round goes on from: by their numbers, for one
@@ -88,7 +88,7 @@ func made(d *history.Delivery) uint32 {
 	if d.Last != nil {
 		n = max(n, int(d.Last.Number))
 	}
-	return uint32(n) //nolint:gosec // a count
+	return uint32(n)
 }
 
 // current is the delivery by a history that knows all of `attempts`.

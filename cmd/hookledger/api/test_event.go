@@ -64,8 +64,8 @@ func (s *server) sendTest(ctx context.Context, r *http.Request, hook *subscripti
 			WebhookId: hook.ID[:], Account: hook.Account, EventId: id.Text(ids.TestEvent), EventType: "test", CreatedMs: now.UnixMilli(),
 		},
 		Attempt: 1, Outcome: got.Outcome, RequestSent: got.RequestSent,
-		StartedMs: got.Started.UnixMilli(), DurationUs: uint32(min(got.Duration.Microseconds(), 1<<32-1)), //nolint:gosec // bounded
-		StatusCode: uint32(got.StatusCode), ResponseHeaders: got.Headers, ResponseBody: got.Body, //nolint:gosec // three digits
+		StartedMs: got.Started.UnixMilli(), DurationUs: uint32(min(got.Duration.Microseconds(), 1<<32-1)),
+		StatusCode: uint32(got.StatusCode), ResponseHeaders: got.Headers, ResponseBody: got.Body,
 		BodyTruncated: got.BodyTruncated, Error: got.Error, Url: hook.URL, WebhookVersion: hook.Version,
 		Actor: who(r.Context()).actor.GetId(), RequestId: api.RequestID(r.Context()),
 	}

@@ -97,7 +97,7 @@ func (s *server) CreateWebhook(w http.ResponseWriter, r *http.Request, params ap
 	}
 	hook := created.GetWebhookCreated().GetWebhook()
 	out := api.WebhookWithSecret{Webhook: renderFact(hook, webhookStats{}), Secret: secret.Reveal()}
-	w.Header().Set("ETag", api.ETag(int64(hook.GetVersion()))) //nolint:gosec // versions count from 1
+	w.Header().Set("ETag", api.ETag(int64(hook.GetVersion())))
 	w.Header().Set("Location", "/api/v2/webhooks/"+out.WebhookID)
 	api.WriteJSON(w, r, http.StatusCreated, out)
 }
@@ -143,7 +143,7 @@ func (s *server) UpdateWebhook(w http.ResponseWriter, r *http.Request, webhookID
 	}, func(fact *facts.ConfigFact) (any, error) {
 		after := fact.GetWebhookUpdated().GetWebhook()
 		hook, ok := s.Config.Webhook(fact.GetAccount(), ids.ID(after.GetWebhookId()))
-		w.Header().Set("ETag", api.ETag(int64(after.GetVersion()))) //nolint:gosec // versions count from 1
+		w.Header().Set("ETag", api.ETag(int64(after.GetVersion())))
 		if !ok {
 			return renderFact(after, webhookStats{}), nil
 		}
@@ -279,7 +279,7 @@ func (s *server) judged(
 			return s.first(ctx, w, fact, verdict)
 		case subscriptions.Conflict:
 			if ifMatch != nil && *ifMatch != "*" {
-				return nil, apierr.StaleVersion(api.ETag(int64(verdict.Version))) //nolint:gosec // versions count from 1
+				return nil, apierr.StaleVersion(api.ETag(int64(verdict.Version)))
 			}
 		default:
 			return nil, refusal(verdict, webhookID)
@@ -325,7 +325,7 @@ func refusal(v subscriptions.Verdict, webhookID string) error {
 	return apierr.Internal(fmt.Errorf("a fact was judged %s: %s", v.Kind, v.Reason))
 }
 
-func etag(hook *subscriptions.Webhook) string { return api.ETag(int64(hook.Version)) } //nolint:gosec // versions count from 1
+func etag(hook *subscriptions.Webhook) string { return api.ETag(int64(hook.Version)) }
 
 // offsetCursor and offsetPage page through lists that are ordered by the offset
 // of the creating fact.

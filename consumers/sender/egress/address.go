@@ -71,7 +71,7 @@ func rules() []rule {
 }
 
 var (
-	table         = rules() // constant: never written after this
+	table         = rules() //nolint:gochecknoglobals // a table that is made once and never written
 	globalUnicast = netip.MustParsePrefix("2000::/3")
 	nat64         = netip.MustParsePrefix("64:ff9b::/96")
 	sixToFour     = netip.MustParsePrefix("2002::/16")

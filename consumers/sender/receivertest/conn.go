@@ -69,7 +69,7 @@ func (c *conn) serve() {
 
 // read takes one request; false means that the connection is over.
 func (c *conn) read() bool {
-	head := -1
+	var head int
 	for {
 		if head = bytes.Index(c.buf, []byte("\r\n\r\n")); head >= 0 {
 			break

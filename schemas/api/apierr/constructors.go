@@ -14,22 +14,28 @@ func Malformed(format string, a ...any) *Error {
 
 // Unauthenticated (401): no credential was given.
 func Unauthenticated() *Error {
-	return &Error{Status: http.StatusUnauthorized, Code: AuthenticationRequired,
-		Message: "a credential is needed: X-API-Key, or Authorization: Bearer with an API key or a JWT"}
+	return &Error{
+		Status: http.StatusUnauthorized, Code: AuthenticationRequired,
+		Message: "a credential is needed: X-API-Key, or Authorization: Bearer with an API key or a JWT",
+	}
 }
 
 // BadCredential (401): one was given and is not good. It does not say why beyond what the caller may know: the
 // cause is for the log.
 func BadCredential(cause error) *Error {
-	return &Error{Status: http.StatusUnauthorized, Code: AuthenticationInvalid,
-		Message: "the credential is not valid: unknown, expired or revoked", Cause: cause}
+	return &Error{
+		Status: http.StatusUnauthorized, Code: AuthenticationInvalid,
+		Message: "the credential is not valid: unknown, expired or revoked", Cause: cause,
+	}
 }
 
 // Forbidden (403): the credential's scope is too small.
 func Forbidden(need, have string) *Error {
-	return &Error{Status: http.StatusForbidden, Code: ScopeInsufficient,
+	return &Error{
+		Status: http.StatusForbidden, Code: ScopeInsufficient,
 		Message: fmt.Sprintf("this needs the scope %q, the credential has %q", need, have),
-		Details: map[string]any{"required_scope": need, "scope": have}}
+		Details: map[string]any{"required_scope": need, "scope": have},
+	}
 }
 
 // NeedJWT (403): API keys can't manage API keys.
@@ -39,8 +45,10 @@ func NeedJWT() *Error {
 
 // NoPath (404): there is nothing at this path.
 func NoPath(path string) *Error {
-	return &Error{Status: http.StatusNotFound, Code: PathNotFound, Message: "there is nothing at this path",
-		Details: map[string]any{"path": path}}
+	return &Error{
+		Status: http.StatusNotFound, Code: PathNotFound, Message: "there is nothing at this path",
+		Details: map[string]any{"path": path},
+	}
 }
 
 // NoWebhook (404), also for another account's.
@@ -56,15 +64,19 @@ func NoEvent(id string) *Error { return notFound(EventNotFound, "event", "event_
 func NoAPIKey(id string) *Error { return notFound(APIKeyNotFound, "API key", "key_id", id) }
 
 func notFound(c Code, what, field, id string) *Error {
-	return &Error{Status: http.StatusNotFound, Code: c, Message: fmt.Sprintf("there is no %s %q in this account", what, id),
-		Details: map[string]any{field: id}}
+	return &Error{
+		Status: http.StatusNotFound, Code: c, Message: fmt.Sprintf("there is no %s %q in this account", what, id),
+		Details: map[string]any{field: id},
+	}
 }
 
 // BadMethod (405), with what the path takes.
 func BadMethod(method string, allow []string) *Error {
-	return &Error{Status: http.StatusMethodNotAllowed, Code: MethodNotAllowed, Allow: strings.Join(allow, ", "),
+	return &Error{
+		Status: http.StatusMethodNotAllowed, Code: MethodNotAllowed, Allow: strings.Join(allow, ", "),
 		Message: fmt.Sprintf("%s is not possible here, only %s", method, strings.Join(allow, ", ")),
-		Details: map[string]any{"allowed": allow}}
+		Details: map[string]any{"allowed": allow},
+	}
 }
 
 // Conflict (409) with one of the codes that mean it.
@@ -145,35 +157,45 @@ func TooManyAPIKeys(limit int) *Error {
 
 // StaleVersion (412): If-Match names another version.
 func StaleVersion(etag string) *Error {
-	return &Error{Status: http.StatusPreconditionFailed, Code: PreconditionFailed,
+	return &Error{
+		Status: http.StatusPreconditionFailed, Code: PreconditionFailed,
 		Message: fmt.Sprintf("the version is now %s, not the one that If-Match names: read it again", etag),
-		Details: map[string]any{"etag": etag}}
+		Details: map[string]any{"etag": etag},
+	}
 }
 
 // TooLarge (413): the body.
 func TooLarge(limit int64) *Error {
-	return &Error{Status: http.StatusRequestEntityTooLarge, Code: RequestTooLarge,
-		Message: fmt.Sprintf("the body is larger than the %d bytes allowed here", limit), Details: map[string]any{"limit": limit}}
+	return &Error{
+		Status: http.StatusRequestEntityTooLarge, Code: RequestTooLarge,
+		Message: fmt.Sprintf("the body is larger than the %d bytes allowed here", limit), Details: map[string]any{"limit": limit},
+	}
 }
 
 // FieldsTooLarge (413): fields with a limit of their own.
 func FieldsTooLarge(limit int64, fields []Field) *Error {
-	return &Error{Status: http.StatusRequestEntityTooLarge, Code: RequestTooLarge,
+	return &Error{
+		Status: http.StatusRequestEntityTooLarge, Code: RequestTooLarge,
 		Message: fmt.Sprintf("larger than the %d bytes allowed: %s", limit, names(fields)),
-		Details: map[string]any{"limit": limit, "fields": fields}}
+		Details: map[string]any{"limit": limit, "fields": fields},
+	}
 }
 
 // BadContentType (415), with what the operation takes.
 func BadContentType(got string, allowed []string) *Error {
-	return &Error{Status: http.StatusUnsupportedMediaType, Code: ContentTypeUnsupported,
+	return &Error{
+		Status: http.StatusUnsupportedMediaType, Code: ContentTypeUnsupported,
 		Message: fmt.Sprintf("content type %q is not taken here: send %s", got, strings.Join(allowed, " or ")),
-		Details: map[string]any{"content_type": got, "allowed": allowed}}
+		Details: map[string]any{"content_type": got, "allowed": allowed},
+	}
 }
 
 // Invalid (422): every offending field.
 func Invalid(fields ...Field) *Error {
-	return &Error{Status: http.StatusUnprocessableEntity, Code: ValidationFailed,
-		Message: "not valid: " + names(fields), Details: map[string]any{"fields": fields}}
+	return &Error{
+		Status: http.StatusUnprocessableEntity, Code: ValidationFailed,
+		Message: "not valid: " + names(fields), Details: map[string]any{"fields": fields},
+	}
 }
 
 // names lists the first fields for the message; details has them all.
@@ -201,8 +223,10 @@ func Throttled(after time.Duration) *Error {
 
 // Internal (500): a fault of ours; the cause is for the log.
 func Internal(cause error) *Error {
-	return &Error{Status: http.StatusInternalServerError, Code: InternalError,
-		Message: "a fault of the service: the request id finds it in its logs", Cause: cause}
+	return &Error{
+		Status: http.StatusInternalServerError, Code: InternalError,
+		Message: "a fault of the service: the request id finds it in its logs", Cause: cause,
+	}
 }
 
 // NoLog (503): the log can't be reached, or nothing can be made durable.
