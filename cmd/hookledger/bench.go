@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -24,6 +25,8 @@ import (
 // way, so that latency is that of a system that keeps up rather than the length
 // of a queue. At a fixed rate latencies count from when an event was due to be
 // sent, not from when a late publisher got round to it.
+//
+// Arguments after "--" are flags for the server that it starts.
 type benchOptions struct {
 	seconds, warmup, bareSeconds int
 	rate                         float64
@@ -114,10 +117,12 @@ func runBench(ctx context.Context, args []string, std stdio) error {
 	var o benchOptions
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	o.flags(f, &cfg)
+	if i := slices.Index(args, "--"); i >= 0 {
+		args, o.serveFlags = args[:i], args[i+1:]
+	}
 	if err := cfg.parse(f, args, std); err != nil {
 		return err
 	}
-	o.serveFlags = f.Args() // after --
 	if err := o.check(); err != nil {
 		return err
 	}

@@ -3,8 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 )
 
 // benchSettings are what was asked for.
@@ -83,44 +83,43 @@ func (f *benchFigures) print(w io.Writer) error {
 	fmt.Fprintf(&b, "%d publishers, %d in a request, %d webhooks on %d receivers, fan-out %d, %d B of data, at most %d in flight\n\n",
 		o.Publishers, o.Batch, o.Webhooks, o.Receivers, o.FanOut, o.Payload, o.InFlight)
 
-	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(t, "\tper second\tp50 ms\tp95 ms\tp99 ms\tmax ms\tCPU s per 1,000\t\n")
-	row := func(name string, perS float64, l latency, cpu string) {
-		fmt.Fprintf(t, "%s\t%.0f\t%.2f\t%.2f\t%.2f\t%.2f\t%s\t\n", name, perS, l.P50, l.P95, l.P99, l.Max, cpu)
+	row := func(name string, cells ...string) {
+		fmt.Fprintf(&b, "%-32s", name)
+		for _, c := range cells {
+			fmt.Fprintf(&b, "%12s", c)
+		}
+		b.WriteByte('\n')
 	}
-	all := "?"
+	timed := func(name string, perS float64, l latency, cpu string) {
+		row(name, number(perS, 0), number(l.P50, 2), number(l.P95, 2), number(l.P99, 2), number(l.Max, 2), cpu)
+	}
+	all := "not seen"
 	if f.CPUKnown {
-		all = fmt.Sprintf("%.3f", f.ServerCPU+f.EngineCPU+f.BenchCPU)
+		all = number(f.ServerCPU+f.EngineCPU+f.BenchCPU, 3)
 	}
-	row("deliveries, publish to receipt", f.DeliveriesPerS, f.Delivery, all)
-	row("publishes, acknowledged", f.EventsPerS, f.Ack, "")
+	row("", "per second", "p50 ms", "p95 ms", "p99 ms", "max ms", "CPU s/1,000")
+	timed("deliveries, publish to receipt", f.DeliveriesPerS, f.Delivery, all)
+	timed("publishes, acknowledged", f.EventsPerS, f.Ack, "")
 	for _, r := range f.Bare {
 		name := "bare client, full speed"
 		if r.Rate > 0 {
 			name = "bare client, same rate"
 		}
-		row(name, r.PerS, r.Latency, fmt.Sprintf("%.3f", r.CPU))
+		timed(name, r.PerS, r.Latency, number(r.CPU, 3))
 	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
-
-	t = tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(t, "\n\tserver\tengine\tbench itself\tsum\t\n")
+	b.WriteByte('\n')
 	if f.CPUKnown {
-		fmt.Fprintf(t, "CPU s per 1,000 deliveries\t%.3f\t%.3f\t%.3f\t%s\t\n", f.ServerCPU, f.EngineCPU, f.BenchCPU, all)
-		fmt.Fprintf(t, "idle, %% of a core\t%.1f\t%.1f\t\t\t\n", f.ServerIdleCPU*100, f.EngineIdleCPU*100)
-		mib := func(name string, server, engine int64) {
-			fmt.Fprintf(t, "resident %s, MiB\t%.0f\t%.0f\t\t%.0f\t\n", name, float64(server)/(1<<20), float64(engine)/(1<<20), float64(server+engine)/(1<<20))
+		row("", "server", "engine", "bench", "sum")
+		row("CPU s per 1,000 deliveries", number(f.ServerCPU, 3), number(f.EngineCPU, 3), number(f.BenchCPU, 3), all)
+		row("idle, % of a core", number(f.ServerIdleCPU*100, 1), number(f.EngineIdleCPU*100, 1), "", number((f.ServerIdleCPU+f.EngineIdleCPU)*100, 1))
+		resident := func(when string, server, engine int64) {
+			row("resident "+when+", MiB", number(float64(server)/(1<<20), 0), number(float64(engine)/(1<<20), 0), "", number(float64(server+engine)/(1<<20), 0))
 		}
-		mib("idle", f.ServerIdleRSS, f.EngineIdleRSS)
-		mib("under load", f.ServerLoadRSS, f.EngineLoadRSS)
-		mib("at the end", f.ServerEndRSS, f.EngineEndRSS)
+		resident("idle", f.ServerIdleRSS, f.EngineIdleRSS)
+		resident("under load", f.ServerLoadRSS, f.EngineLoadRSS)
+		resident("at the end", f.ServerEndRSS, f.EngineEndRSS)
 	} else {
-		fmt.Fprintf(t, "CPU s per 1,000 deliveries\tnot seen\tnot seen\t%.3f\t\t\n", f.BenchCPU)
-	}
-	if err := t.Flush(); err != nil {
-		return err
+		row("CPU s per 1,000 deliveries", number(f.BenchCPU, 3)+" by the bench; of the server it is not seen")
 	}
 
 	fmt.Fprintf(&b, "\n%d events acknowledged, %d deliveries received; lost: %d; duplicates: %d; invented: %d; refused: %d; unanswered: %d\n",
@@ -142,3 +141,5 @@ func (f *benchFigures) print(w io.Writer) error {
 	_, err := io.WriteString(w, b.String())
 	return err
 }
+
+func number(v float64, digits int) string { return strconv.FormatFloat(v, 'f', digits, 64) }
