@@ -90,7 +90,7 @@ func New(o Options) (http.Handler, error) {
 		return nil, err
 	}
 	s := &server{Options: o, stats: stats, lastUsed: newLastUsed()}
-	return o.Spec.Handler(api.Options{
+	handler, err := o.Spec.Handler(api.Options{
 		Server:       s,
 		Authorize:    s.authorize,
 		NewRequestID: s.newRequestID,
@@ -98,6 +98,15 @@ func New(o Options) (http.Handler, error) {
 		Now:          o.Now,
 		Mount:        o.Mount,
 	})
+	if err != nil {
+		return nil, err
+	}
+	// A history that hangs is answered for like one that is gone.
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), o.Timeout)
+		defer cancel()
+		handler.ServeHTTP(w, r.WithContext(ctx))
+	}), nil
 }
 
 func (s *server) newRequestID() string {
