@@ -223,8 +223,11 @@ func (d *Dispatcher) assigned(partitions []int32, generation int32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.joined = true
+	heard := d.now().Mono
 	for _, p := range partitions {
 		d.owned[p] = true
+		// The group has just spoken: the claim need not wait for the first heartbeat.
+		d.workers[p].box.put(input{kind: inHeartbeat, at: heard})
 		d.workers[p].box.put(input{kind: inAssigned, gen: generation})
 	}
 	d.Logger.Info("partitions assigned", "partitions", partitions, "generation", generation)

@@ -2,6 +2,7 @@ package partition
 
 import (
 	"fmt"
+	"time"
 
 	"hookledger/ledger/ids"
 	facts "hookledger/schemas/proto/hookledger/facts/v1"
@@ -15,7 +16,7 @@ func (m *Machine) Deliveries(now Time, commands []Command, end int64) {
 		return
 	}
 	for _, c := range commands {
-		o := uint64(c.Offset) //nolint:gosec // an offset
+		o := uint64(c.Offset)
 		if o < t.reader {
 			continue
 		}
@@ -126,8 +127,11 @@ func (m *Machine) queueFresh(now Time, id uint32, e *entry, w *work, l *lane) {
 	m.wake(now, e.lane)
 }
 
-// spill writes to `lanes` what has waited in memory for too long, or what is
-// held: it is settled then, and waits there.
+// spill writes to `lanes` what is held, and what can't start because its lane
+// or the node has no room: at once when memory is half full of such, else after
+// a moment. It is settled then, and waits there. What only waits for the
+// barrier, the lease or the processor stays: writing it would be more work at
+// the worst time, and fetching stops before there is too much of it.
 func (m *Machine) spill(now Time) {
 	t := m.t
 	for t.freshQueue.len() > 0 {
@@ -143,15 +147,30 @@ func (m *Machine) spill(now Time) {
 			t.freshQueue.pop()
 			continue
 		}
-		late := now.Mono >= r.at+m.cfg.SpillAfter
-		full := t.undecided > m.cfg.MaxUndecided/2 && (m.room(l) <= 0 || now.Mono < l.closed)
-		if m.draining || !late && !full && !l.held {
+		ripe := m.blocked(now, l) && (now.Mono >= r.at+m.cfg.SpillAfter || t.undecided > m.cfg.MaxUndecided/2)
+		if m.draining || !ripe && !l.held {
 			return
 		}
 		id := r.id
 		t.freshQueue.pop()
 		m.toLanes(now, id, e, l)
 	}
+}
+
+// blocked reports whether what is ready in the lane can't start for lack of room.
+func (m *Machine) blocked(now Time, l *lane) bool {
+	return m.t.short || m.room(l) <= 0 || now.Mono < l.closed
+}
+
+// nextSpill is when spill has something to do next.
+func (m *Machine) nextSpill() (time.Duration, bool) {
+	t := m.t
+	if t.freshQueue.len() == 0 || m.draining {
+		return 0, false
+	}
+	r := t.freshQueue.front()
+	e := t.same(*r)
+	return r.at + m.cfg.SpillAfter, e != nil && m.blocked(t.now, t.lanes[e.lane])
 }
 
 // toLanes appends the waiting record of an undecided request.

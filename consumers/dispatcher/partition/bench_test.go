@@ -79,8 +79,8 @@ func (b *bench) commands(from, n, hooks int, body []byte) []Command {
 	for i := range list {
 		at := from + i
 		var d, h ids.ID
-		binary.BigEndian.PutUint64(d[8:], uint64(at)*0x9e3779b97f4a7c15) //nolint:gosec // any bits will do
-		binary.BigEndian.PutUint32(h[:], uint32(at%hooks)+1)             //nolint:gosec // small
+		binary.BigEndian.PutUint64(d[8:], uint64(at)*0x9e3779b97f4a7c15)
+		binary.BigEndian.PutUint32(h[:], uint32(at%hooks)+1)
 		list[i] = Command{Offset: int64(at), Record: &facts.DeliveryCommand{Command: &facts.DeliveryCommand_Request{Request: &facts.DeliveryRequest{
 			Subject: &facts.Subject{DeliveryId: d[:], WebhookId: h[:], Account: "acc", EventId: "evt", EventType: "export.ready"},
 			Content: &facts.Content{Source: &facts.Source{Offset: int64(at)}, BodyHash: d[:]}, Body: body,
@@ -161,7 +161,7 @@ func BenchmarkRelease(b *testing.B) {
 	view.state = Active
 	for i := range 10 {
 		var h ids.ID
-		binary.BigEndian.PutUint32(h[:], uint32(i)+1) //nolint:gosec // small
+		binary.BigEndian.PutUint32(h[:], uint32(i)+1)
 		s.m.WebhookChanged(s.now, h)
 	}
 	s.perform()

@@ -63,7 +63,7 @@ func (m *Machine) checkpoint(now Time) {
 	floor := m.attemptsFloor()
 	c := &facts.Checkpoint{
 		Position: t.window.position, Low: w.low, Unfinished: t.window.unfinished(), Sources: t.sources.marks(),
-		LanesFloor: uint64(w.floor), AttemptsFloor: uint64(floor), EndsFloor: uint64(m.endsFloor(floor)), //nolint:gosec // offsets
+		LanesFloor: uint64(w.floor), AttemptsFloor: uint64(floor), EndsFloor: uint64(m.endsFloor(floor)),
 		Clean: w.last && t.reader >= t.claimEnd && t.repeats == 0,
 	}
 	m.appendLane(now, w, &facts.LaneRecord{Record: &facts.LaneRecord_Checkpoint{Checkpoint: c}})
@@ -81,7 +81,7 @@ func (m *Machine) checkpointed(_ Time, w *work) {
 	t.proven = max(t.proven, w.made)
 	t.readBackFloor = w.floor
 	t.readBack = true
-	if low := int64(w.low); low > t.trimmedDelivered { //nolint:gosec // an offset
+	if low := int64(w.low); low > t.trimmedDelivered {
 		t.trimmedDelivered = low
 		m.out.Trims = append(m.out.Trims, Trim{Log: LogDeliveries, Before: low})
 	}

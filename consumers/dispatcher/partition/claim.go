@@ -61,7 +61,7 @@ func (m *Machine) abandon() {
 
 // keep gives a work of an earlier tenure a number in this one.
 func (m *Machine) keep(w *work) {
-	w.slot = uint32(len(m.works)) //nolint:gosec // bounded by what is awake
+	w.slot = uint32(len(m.works))
 	m.works = append(m.works, w)
 }
 
@@ -80,7 +80,7 @@ func (m *Machine) Opened(now Time, log Log, start, end int64) {
 		m.claim(now)
 	case log == LogAttempts && t.mode == folding:
 		from := t.attemptsPos
-		floor := int64(t.checkpoint.GetAttemptsFloor()) //nolint:gosec // an offset
+		floor := int64(t.checkpoint.GetAttemptsFloor())
 		if start > floor {
 			m.doubt(now, LogAttempts, start, fmt.Sprintf("it starts at %d, above %d, which the newest checkpoint needs", start, floor))
 			return
@@ -97,7 +97,7 @@ func (m *Machine) Opened(now Time, log Log, start, end int64) {
 		t.attemptsOpen, t.attemptsEnd = true, end
 		m.folded(now)
 	case log == LogDeliveries && t.mode == opening:
-		low, position := int64(t.window.low()), int64(t.window.position) //nolint:gosec // offsets
+		low, position := int64(t.window.low()), int64(t.window.position)
 		if start > low {
 			m.doubt(now, LogDeliveries, start, fmt.Sprintf("it starts at %d, above %d, which is not settled", start, low))
 			return
@@ -106,11 +106,11 @@ func (m *Machine) Opened(now Time, log Log, start, end int64) {
 			m.damaged(LogDeliveries, fmt.Sprintf("it ends at %d, below %d, which the newest checkpoint has read", end, position))
 			return
 		}
-		if end < int64(t.highest) { //nolint:gosec // an offset
+		if end < int64(t.highest) {
 			m.damaged(LogDeliveries, fmt.Sprintf("it ends at %d, and a waiting delivery came from %d", end, t.highest-1))
 			return
 		}
-		t.reader, t.claimEnd = uint64(low), uint64(end) //nolint:gosec // offsets
+		t.reader, t.claimEnd = uint64(low), uint64(end)
 		m.begin(now)
 	}
 	m.step(now)
@@ -134,7 +134,7 @@ func (m *Machine) LogStart(now Time, log Log, start int64) {
 	case LogAttempts:
 		below = t.attemptsOpen && start > t.attemptsPos
 	case LogDeliveries:
-		below = t.mode == owning && start > int64(t.reader) //nolint:gosec // an offset
+		below = t.mode == owning && start > int64(t.reader)
 	}
 	if below {
 		m.depose(now)
@@ -155,10 +155,12 @@ func (m *Machine) doubt(now Time, log Log, start int64, what string) {
 	m.depose(now)
 }
 
-// claim appends the owner record, once `lanes` was read to its end.
+// claim appends the owner record, once `lanes` was read to its end, and only
+// while an answered heartbeat says that the group still means it: a process
+// that slept would dethrone the living owner by an assignment of long ago.
 func (m *Machine) claim(now Time) {
 	t := m.t
-	if t.mode != reading || t.lanesPos < t.lanesEnd {
+	if t.mode != reading || !t.lanesOpen || t.lanesPos < t.lanesEnd || now.Mono-m.heartbeat > m.cfg.Lease {
 		return
 	}
 	t.mode = claiming
@@ -175,14 +177,14 @@ func (m *Machine) claim(now Time) {
 }
 
 // claimed goes on with the takeover when the claim was read back, valid.
-func (m *Machine) claimed(now Time) {
+func (m *Machine) claimed() {
 	t := m.t
 	t.mode, t.handed, t.unclean = folding, t.clean, m.unclean
 	if t.checkpoint == nil {
 		m.damaged(LogLanes, "it has no checkpoint")
 		return
 	}
-	if floor := int64(t.checkpoint.GetLanesFloor()); t.lanesStart > floor { //nolint:gosec // an offset
+	if floor := int64(t.checkpoint.GetLanesFloor()); t.lanesStart > floor {
 		m.damaged(LogLanes, fmt.Sprintf("it starts at %d, above %d, which the newest checkpoint needs", t.lanesStart, floor))
 		return
 	}
@@ -199,7 +201,7 @@ func (m *Machine) claimed(now Time) {
 		t.wanted[c.fact] = hold
 	}
 	t.candidates = nil
-	t.attemptsPos = int64(min(t.checkpoint.GetAttemptsFloor(), t.checkpoint.GetEndsFloor())) //nolint:gosec // an offset
+	t.attemptsPos = int64(min(t.checkpoint.GetAttemptsFloor(), t.checkpoint.GetEndsFloor()))
 	m.seek(LogAttempts, t.attemptsPos)
 }
 
@@ -233,7 +235,7 @@ func (m *Machine) completed(_ Time) {
 		return
 	}
 	t.mode = opening
-	m.seek(LogDeliveries, int64(t.window.low())) //nolint:gosec // an offset
+	m.seek(LogDeliveries, int64(t.window.low()))
 }
 
 // begin makes the machine the owner: what waits gets its due time, and what
@@ -246,7 +248,7 @@ func (m *Machine) begin(now Time) {
 	t.changed = true
 	t.proven, t.made = math.MinInt64/2, math.MinInt64/2
 	marked := now.Mono + m.cfg.ClockSkew
-	for n := uint32(1); n < uint32(len(t.lanes)); n++ { //nolint:gosec // a number of webhooks
+	for n := uint32(1); n < uint32(len(t.lanes)); n++ {
 		l := t.lanes[n]
 		if l.entries < 0 {
 			continue

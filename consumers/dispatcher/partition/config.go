@@ -25,8 +25,11 @@ type Config struct {
 	// MaxBodyBytes bounds the bodies kept for requests that have not started;
 	// beyond it a body is dropped and made again from its content.
 	MaxBodyBytes int
-	// SpillAfter is how long a request waits in memory for a slot of the node
-	// before it is written to `lanes`.
+	// StartBatch is how many slots the driver offers to Start when it has them:
+	// fewer means that the node's are used up.
+	StartBatch int
+	// SpillAfter is how long a request waits in memory for room in its lane, or
+	// for a slot of the node, before it is written to `lanes`.
 	SpillAfter time.Duration
 	// LoadBatch is how many lane records may be on their way in at a time.
 	LoadBatch int
@@ -71,6 +74,7 @@ func Defaults() Config {
 		PerWebhook:      64,
 		MaxUndecided:    4096,
 		MaxBodyBytes:    8 << 20,
+		StartBatch:      512,
 		SpillAfter:      250 * time.Millisecond,
 		LoadBatch:       256,
 		CheckpointEvery: time.Second,

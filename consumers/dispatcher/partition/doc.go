@@ -61,12 +61,48 @@
 //
 // The lease: Heartbeat takes the time at which an answered heartbeat was sent,
 // and only answers without an error code count (a rebalance in progress is
-// one). Nothing starts when the last one, or the last checkpoint read back
-// (by the time it was made), is older than Config.Lease, which must be less
-// than the group's session timeout.
+// one). The moment at which the group named this node counts as one too: call
+// Heartbeat with it before Assigned, or the claim waits for the next. Nothing
+// starts, and nothing is decided without a try, when the last heartbeat, or the
+// last checkpoint read back (by the time it was made), is older than
+// Config.Lease, which must be less than the group's session timeout.
 //
 // Backpressure: stop fetching `deliveries` while Undecided is at
-// Config.MaxUndecided or Waiting is above the operator's --max-waiting.
+// Config.MaxUndecided or Waiting is above the operator's --max-waiting. Offer
+// Start Config.StartBatch slots; fewer says that the node has no more, and what
+// finds none is written to `lanes`, so that fetching never stops for a receiver.
+//
+// # What was decided, over what
+//
+//   - Every failure is retried, whatever its kind: a 404, a refused address or a
+//     bad certificate can be mended while the schedule runs. A try that a drain
+//     cut is a fact, interrupted; the next owner makes the next at once, and the
+//     schedule does not count it. The schedule is judged at a failure: the round
+//     is given up when the next try would lie beyond Config.GiveUpAfter.
+//   - A retry by hand of what a pause holds is applied, and stays held: it is due
+//     at resume. It opens a lane that a receiver's Retry-After has closed. A new
+//     round is not announced by a fact: the command in `deliveries` says it. See judge.
+//   - An idle partition writes nothing. Checkpoints go on for Config.IdleAfter
+//     after the last change, and the first work after that waits for one, over a
+//     checkpoint a second for ever on every partition of every node.
+//   - Ends without a try (cancelled, held for too long, content gone) and refused
+//     retries need the lease as tries do. In `attempts` nothing makes a zombie's
+//     word void, and one that slept through a resume would give up what lives.
+//   - An assignment is believed, and a claim made, only beside a heartbeat within
+//     the lease. A log that starts above what the newest checkpoint needs is
+//     damage only when it still does after everything was read again.
+//   - Nothing that `lanes` held at the claim is sent before `deliveries` was read
+//     past it: something older may be unsettled there. So a takeover keeps the order.
+//   - What this process itself has in flight from an epoch that it lost is not
+//     sent again before its result is there, though it might be.
+//   - At a takeover, what is due within Config.ClockSkew counts as due, because
+//     another clock said so. A clean checkpoint, the last word of a drain, spares
+//     its successor all marks.
+//   - Health is written with the checkpoints, not with every failure: a crash
+//     may forget its last second, which costs a try.
+//   - A deletion names the offset of the record that ends, not its key: the index
+//     keeps offsets. It takes 80 bytes an entry, and about 100 with its places in
+//     table, heap and list of live records (BenchmarkWaiting).
 //
 // # Ending
 //

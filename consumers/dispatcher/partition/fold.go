@@ -81,7 +81,7 @@ func (m *Machine) applyLane(now Time, at int64, r *facts.LaneRecord) {
 // too.
 func (m *Machine) names(epoch uint64) {
 	t := m.t
-	if t.mode > claiming || epoch <= t.base || epoch >= uint64(max(t.lanesStart, 0)) { //nolint:gosec // an offset
+	if t.mode > claiming || epoch <= t.base || epoch >= uint64(max(t.lanesStart, 0)) {
 		return
 	}
 	fresh := newTenure()
@@ -118,9 +118,9 @@ func (m *Machine) applyOwner(now Time, at int64, r *facts.LaneRecord, o *facts.O
 		m.depose(now)
 		return
 	}
-	t.epoch = uint64(at) //nolint:gosec // an offset
+	t.epoch = uint64(at)
 	if mine {
-		m.claimed(now)
+		m.claimed()
 	}
 }
 
@@ -178,7 +178,7 @@ func (m *Machine) applyWaiting(now Time, at int64, r *facts.LaneRecord, waiting 
 	e.offset = at
 	t.live.set(at, id)
 	e.order, e.upto = waiting.GetOrder(), max(e.upto, waiting.GetUpto())
-	e.attempts, e.tries = waiting.GetAttempts(), uint16(waiting.GetRoundAttempts()) //nolint:gosec // bounded by the schedule
+	e.attempts, e.tries = waiting.GetAttempts(), uint16(waiting.GetRoundAttempts())
 	if waiting.GetReopened() {
 		e.flags |= flagReopened
 	}
@@ -215,7 +215,7 @@ func (m *Machine) applyDeletion(now Time, r *facts.LaneRecord, d *facts.Deletion
 		return
 	}
 	e := t.ix.at(id)
-	if uint64(e.offset) != d.GetOffset() { //nolint:gosec // -1 matches nothing
+	if uint64(e.offset) != d.GetOffset() {
 		return
 	}
 	t.live.kill(e.offset)
@@ -251,7 +251,7 @@ func (m *Machine) applyCheckpoint(now Time, at int64, r *facts.LaneRecord, c *fa
 		m.checkpointed(now, m.pending[counterOf(r.GetKey())])
 		return
 	}
-	for t.firstCandidate < len(t.candidates) && t.candidates[t.firstCandidate].at < int64(c.GetLanesFloor()) { //nolint:gosec // an offset
+	for t.firstCandidate < len(t.candidates) && t.candidates[t.firstCandidate].at < int64(c.GetLanesFloor()) {
 		t.firstCandidate++
 	}
 }

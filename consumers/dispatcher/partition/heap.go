@@ -32,7 +32,7 @@ func (h *heap) remove(ix *index, id uint32) {
 		return
 	}
 	h.ids[i] = moved
-	ix.at(moved).at = uint32(i) //nolint:gosec // a place in a slice of uint32
+	ix.at(moved).at = uint32(i)
 	h.down(ix, i)
 	h.up(ix, int(ix.at(moved).at))
 }
@@ -71,7 +71,7 @@ func (h *heap) down(ix *index, i int) {
 
 func (h *heap) set(ix *index, i int, id uint32) {
 	h.ids[i] = id
-	ix.at(id).at = uint32(i) //nolint:gosec // a place in a slice of uint32
+	ix.at(id).at = uint32(i)
 }
 
 // queue is a first-in-first-out list that reuses its room.

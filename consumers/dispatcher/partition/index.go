@@ -73,12 +73,12 @@ func (ix *index) at(id uint32) *entry { return &ix.chunks[id>>chunkBits][id&(chu
 func (ix *index) home(d *ids.ID) uint32 {
 	// Ids end in a hash; the multiplication spreads whatever they begin with.
 	h := (binary.LittleEndian.Uint64(d[8:]) ^ binary.LittleEndian.Uint64(d[:])) * 0x9e3779b97f4a7c15
-	return uint32(h >> ix.shift) //nolint:gosec // shifted to the table's size
+	return uint32(h >> ix.shift)
 }
 
 // find returns the entry of a delivery, or 0.
 func (ix *index) find(d *ids.ID) uint32 {
-	mask := uint32(len(ix.table) - 1) //nolint:gosec // below 2^32
+	mask := uint32(len(ix.table) - 1)
 	for i := ix.home(d); ; i = (i + 1) & mask {
 		id := ix.table[i]
 		if id == 0 || ix.at(id).delivery == *d {
@@ -110,7 +110,7 @@ func (ix *index) add(d ids.ID) (uint32, *entry) {
 }
 
 func (ix *index) put(id uint32, e *entry) {
-	mask := uint32(len(ix.table) - 1) //nolint:gosec // below 2^32
+	mask := uint32(len(ix.table) - 1)
 	i := ix.home(&e.delivery)
 	for ix.table[i] != 0 {
 		i = (i + 1) & mask
@@ -133,7 +133,7 @@ func (ix *index) grow() {
 // it needs no tombstones.
 func (ix *index) remove(id uint32) {
 	e := ix.at(id)
-	mask := uint32(len(ix.table) - 1) //nolint:gosec // below 2^32
+	mask := uint32(len(ix.table) - 1)
 	i := ix.home(&e.delivery)
 	for ix.table[i] != id {
 		i = (i + 1) & mask

@@ -46,7 +46,7 @@ func (m *Machine) laneOf(webhook ids.ID, account string) (uint32, *lane) {
 	if free := len(t.freeLanes); free > 0 {
 		n, t.freeLanes = t.freeLanes[free-1], t.freeLanes[:free-1]
 	} else {
-		n = uint32(len(t.lanes)) //nolint:gosec // a number of webhooks
+		n = uint32(len(t.lanes))
 		t.lanes = append(t.lanes, &lane{})
 	}
 	l := t.lanes[n]

@@ -141,6 +141,7 @@ func (m *Machine) step(now Time) {
 		}
 		return
 	}
+	m.claim(now)
 	if t.mode != owning {
 		return
 	}
@@ -168,8 +169,8 @@ func (m *Machine) NextWake() (at time.Duration, ok bool) {
 	if len(t.bells.items) > 0 {
 		at = min(at, t.bells.items[0].at)
 	}
-	if t.freshQueue.len() > 0 && !m.draining {
-		at = min(at, t.freshQueue.front().at+m.cfg.SpillAfter)
+	if next, ok := m.nextSpill(); ok {
+		at = min(at, next)
 	}
 	if len(t.again) > 0 {
 		at = min(at, t.againAt)
@@ -204,7 +205,7 @@ func (m *Machine) Stats() Stats {
 	s := Stats{
 		Owner: t.mode == owning, Epoch: t.epoch,
 		Waiting: t.waiting, Undecided: t.undecided + t.commanded, InFlight: t.inFlight, QueuedBytes: t.bodyBytes,
-		Webhooks: len(t.byWebhook), Position: int64(t.window.position), Low: int64(t.window.low()), //nolint:gosec // offsets
+		Webhooks: len(t.byWebhook), Position: int64(t.window.position), Low: int64(t.window.low()),
 		LanesLive: t.live.alive, LanesTotal: int(t.live.end() - max(t.lanesStart, t.trimmedLanes)), Takeovers: m.takeovers,
 	}
 	for _, n := range m.orphans {

@@ -57,7 +57,6 @@ type hook struct {
 	state   State
 	version uint64
 	fails   float64 // probability
-	dead    bool
 }
 
 type change struct {
@@ -185,11 +184,10 @@ func (w *world) hookOf(id []byte) *hook {
 // routerModel appends requests as incarnations of the router do: in order, from
 // the last commit on, while the one before still goes on as a zombie.
 type routerModel struct {
-	w        *world
-	events   [2]int // events per source partition
-	commit   [2]int
-	runs     []*routerRun
-	metadata int64
+	w      *world
+	events [2]int // events per source partition
+	commit [2]int
+	runs   []*routerRun
 }
 
 type routerRun struct {

@@ -83,7 +83,7 @@ func (m *Machine) deleteFirst(now Time, e *entry) {
 	m.out.Lanes = append(m.out.Lanes, LaneAppend{Token: m.counter, Record: &facts.LaneRecord{
 		Key: key[:], Epoch: m.t.epoch, AtMs: now.Wall,
 		Record: &facts.LaneRecord_Deletion{Deletion: &facts.Deletion{
-			DeliveryId: delivery[:], Offset: uint64(e.offset), //nolint:gosec // not negative
+			DeliveryId: delivery[:], Offset: uint64(e.offset),
 		}},
 	}})
 }

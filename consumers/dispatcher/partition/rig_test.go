@@ -90,8 +90,8 @@ func (r *rig) pump() *rig {
 			busy = true
 			r.m.Deliveries(r.now, []Command{{r.next[LogDeliveries], r.deliveries[r.next[LogDeliveries]]}}, int64(len(r.deliveries)))
 		}
-		if free := r.slots - len(r.flights); r.m.Ready(r.now) && free > 0 {
-			sends := r.m.Start(r.now, free)
+		if r.m.Ready(r.now) {
+			sends := r.m.Start(r.now, max(r.slots-len(r.flights), 0))
 			r.flights = append(r.flights, sends...)
 			busy = busy || len(sends) > 0
 		}

@@ -41,6 +41,7 @@ func (m *Machine) Start(now Time, slots int) []Send {
 		m.wake(now, n)
 		m.leave(now, n)
 	}
+	t.short = t.turns.len() > 0 && slots < m.cfg.StartBatch
 	m.step(now)
 	return m.sends
 }
@@ -88,7 +89,7 @@ func (m *Machine) begins(now Time, n uint32) {
 	if m.off(ruleFrozen) {
 		c := m.sends[len(m.sends)-1].Content
 		m.sends[len(m.sends)-1].Content = &facts.Content{
-			Source: c.GetSource(), MetadataOffset: int64(l.version), BodyHash: c.GetBodyHash(), BodySize: c.GetBodySize(), //nolint:gosec // in tests
+			Source: c.GetSource(), MetadataOffset: int64(l.version), BodyHash: c.GetBodyHash(), BodySize: c.GetBodySize(),
 		}
 	}
 }

@@ -52,6 +52,7 @@ type tenure struct {
 	readBackFloor                  int64
 	readBack                       bool // a checkpoint of this epoch was
 	carrying                       int
+	short                          bool // the node had fewer slots than could be used
 
 	// webhooks
 	lanes      []*lane

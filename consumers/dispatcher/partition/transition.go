@@ -205,7 +205,7 @@ func (m *Machine) erase(now Time, id uint32, e *entry) {
 	w.stage, w.entry, w.lane, w.record = deleting, id, e.lane, nil
 	delivery := e.delivery
 	m.appendLane(now, w, &facts.LaneRecord{Record: &facts.LaneRecord_Deletion{Deletion: &facts.Deletion{
-		DeliveryId: delivery[:], Offset: uint64(e.offset), //nolint:gosec // not negative
+		DeliveryId: delivery[:], Offset: uint64(e.offset),
 	}}})
 }
 

@@ -31,7 +31,7 @@ func newWindow(c *facts.Checkpoint) window {
 
 // open says that the offset is accepted and not settled, and moves the position past it.
 func (w *window) open(o uint64) {
-	i := int((o - w.base) / 64) //nolint:gosec // the distance of unsettled work
+	i := int((o - w.base) / 64)
 	for i >= len(w.words) {
 		w.words = append(w.words, 0)
 	}
@@ -51,7 +51,7 @@ func (w *window) unsettled(o uint64) bool {
 	if o < w.base || o >= w.position {
 		return false
 	}
-	i := int((o - w.base) / 64) //nolint:gosec // the distance of unsettled work
+	i := int((o - w.base) / 64)
 	return i < len(w.words) && w.words[i]&(1<<(o%64)) != 0
 }
 
@@ -73,11 +73,11 @@ func (w *window) low() uint64 {
 		return w.position
 	}
 	if w.head > 1024 && w.head > len(w.words)/2 {
-		w.base += uint64(w.head) * 64 //nolint:gosec // not negative
+		w.base += uint64(w.head) * 64
 		w.words = w.words[:copy(w.words, w.words[w.head:])]
 		w.head = 0
 	}
-	return w.base + uint64(w.head)*64 + uint64(bits.TrailingZeros64(w.words[w.head])) //nolint:gosec // not negative
+	return w.base + uint64(w.head)*64 + uint64(bits.TrailingZeros64(w.words[w.head]))
 }
 
 // unfinished lists the unsettled offsets as differences, the first from low.
@@ -89,7 +89,7 @@ func (w *window) unfinished() []uint64 {
 	list := make([]uint64, 0, w.n)
 	for i := w.head; i < len(w.words); i++ {
 		for word := w.words[i]; word != 0; word &= word - 1 {
-			o := w.base + uint64(i)*64 + uint64(bits.TrailingZeros64(word)) //nolint:gosec // not negative
+			o := w.base + uint64(i)*64 + uint64(bits.TrailingZeros64(word))
 			list = append(list, o-at)
 			at = o
 		}

@@ -90,7 +90,7 @@ func (m *Machine) newWork(s stage) *work {
 	if n := len(m.unused); n > 0 {
 		w, m.unused = m.unused[n-1], m.unused[:n-1]
 	} else {
-		w = &work{slot: uint32(len(m.works))} //nolint:gosec // bounded by what is awake
+		w = &work{slot: uint32(len(m.works))}
 		m.works = append(m.works, w)
 	}
 	w.stage = s
@@ -113,7 +113,7 @@ func (m *Machine) workOf(e *entry) *work {
 // newID makes the 16 bytes of keys and attempt ids: partition, epoch, counter.
 func newID(p int32, epoch, counter uint64) ids.ID {
 	var id ids.ID
-	binary.BigEndian.PutUint64(id[0:], uint64(p)<<48|epoch&(1<<48-1)) //nolint:gosec // a partition number
+	binary.BigEndian.PutUint64(id[0:], uint64(p)<<48|epoch&(1<<48-1))
 	binary.BigEndian.PutUint64(id[8:], counter)
 	return id
 }

@@ -796,10 +796,11 @@ func (x *Owner) GetReplacedEpoch() uint64 {
 
 // Deletion says that a delivery's open record ended. It is valid in any epoch.
 type Deletion struct {
-	state      protoimpl.MessageState `protogen:"open.v1"`
-	Key        []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	DeliveryId []byte                 `protobuf:"bytes,2,opt,name=delivery_id,json=deliveryId,proto3" json:"delivery_id,omitempty"`
-	// Where the record with that key lies: an index that keeps offsets need not keep keys.
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key of the record that ended, where its writer has it.
+	Key        []byte `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	DeliveryId []byte `protobuf:"bytes,2,opt,name=delivery_id,json=deliveryId,proto3" json:"delivery_id,omitempty"`
+	// The offset of that record, which names it as well: an index that keeps offsets need not keep keys.
 	Offset        uint64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
