@@ -136,6 +136,12 @@ func (g *Group) heartbeats(ctx context.Context) {
 	}
 }
 
+// Joined says whether this member is in the group, with partitions or without.
+func (g *Group) Joined() bool {
+	member, generation := g.client.GroupMetadata()
+	return member != "" && generation >= 0
+}
+
 // Commit records, for each partition, the offset to be read next. It fails
 // when this member no longer belongs to the group.
 func (g *Group) Commit(ctx context.Context, next map[int32]int64) error {
@@ -181,9 +187,6 @@ func (l *Log) Committed(ctx context.Context, group string, t Topic) (map[int32]i
 		err = resp.Error()
 	}
 	if errors.Is(err, kerr.GroupIDNotFound) { // nobody has committed anything yet
-		return map[int32]int64{}, nil
-	}
-	if errors.Is(err, kerr.GroupIDNotFound) {
 		return map[int32]int64{}, nil
 	}
 	if err != nil {

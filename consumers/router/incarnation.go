@@ -243,6 +243,13 @@ func (in *incarnation) adopt() error {
 		p.reading = true
 		in.opts.Logger.Info("routing a partition", "partition", p.partition, "offset", p.next, "ids", p.repeats.entries())
 	}
+	unready := 0
+	for _, p := range in.snapshot() {
+		if !p.reading {
+			unready++
+		}
+	}
+	in.prepared(unready)
 	return nil
 }
 

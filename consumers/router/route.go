@@ -107,7 +107,7 @@ func (in *incarnation) request(c *chunk, r *kgo.Record, e *event.Event, hooks []
 		if i == 0 || !bytes.Equal(w.Metadata, hooks[i-1].Metadata) { // most have none
 			body := event.Compose(e, w.Metadata)
 			hash = sha256.Sum256(body)
-			content.BodyHash, content.BodySize = hash[:], uint32(len(body)) //nolint:gosec // a little over 1 MiB at most
+			content.BodyHash, content.BodySize = hash[:], uint32(len(body))
 			request.Body = nil
 			if len(body) <= in.opts.BodyLimit {
 				request.Body = body

@@ -64,6 +64,11 @@ type Router struct {
 	owned map[int32]uint64 // by the number of its assignment
 	turn  uint64
 	wake  func() // tells the incarnation that owned has changed
+
+	// What Ready says.
+	joined  func() bool
+	trouble error
+	unready int // owned partitions that are not routed yet
 }
 
 // New makes a router. It does nothing before Run.
@@ -119,10 +124,14 @@ func (r *Router) Run(ctx context.Context) error {
 		return fmt.Errorf("router: %w", err)
 	}
 	defer group.Close()
+	r.mu.Lock()
+	r.joined = group.Joined
+	r.mu.Unlock()
 	pause := firstPause
 	for {
 		began := time.Now()
 		err := r.live(ctx, group)
+		r.interrupted(err)
 		var repair *RepairError
 		switch {
 		case errors.As(err, &repair):

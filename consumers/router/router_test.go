@@ -384,7 +384,7 @@ func TestCommitsAreFew(t *testing.T) {
 func TestWideFanOut(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	const n = 5000
+	const n = 1800
 	for i := range n {
 		w := hook(1)
 		w.ID = ids.ID{byte(i >> 8), byte(i), 5}
@@ -400,4 +400,61 @@ func TestWideFanOut(t *testing.T) {
 	if len(seen) != n {
 		t.Errorf("%d webhooks", len(seen))
 	}
+}
+
+// Two nodes share the partitions; when one is gone, the other takes over, and
+// reads the ids that passed there.
+func TestTakeover(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.hooks.set(hook(1))
+	node := func(name string) *Router {
+		return s.router(func(o *Options) {
+			o.Instance, o.Session, o.Folder, o.Drain = name, time.Second, t.TempDir(), -1
+		})
+	}
+	var want []string
+	n := 0
+	more := func() {
+		for range 20 {
+			for partition := range int32(2) {
+				id := fmt.Sprint("p", partition, "-", n)
+				s.produce(partition, noon, ev(id, `{}`), ev(fmt.Sprint("p", partition, "-", n/2), `{}`))
+				want = append(want, id+" 1")
+			}
+			n++
+		}
+	}
+	a := node("a")
+	if err := a.Ready(); err == nil {
+		t.Error("ready before Run")
+	}
+	stopA := s.start(a)
+	more()
+	s.routed()
+	b := node("b")
+	s.start(b)
+	owned := func(r *Router) int {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return len(r.owned)
+	}
+	eventually(t, "each has a partition", func() bool { return owned(a) == 1 && owned(b) == 1 })
+	more()
+	s.routed()
+	if count(b, resultMatched) == 0 || count(b, resultRepeat) == 0 {
+		t.Error("the second node has routed nothing")
+	}
+	if a.Ready() != nil || b.Ready() != nil {
+		t.Errorf("ready: %v, %v", a.Ready(), b.Ready())
+	}
+	if err := stopA(); err != nil {
+		t.Fatal(err)
+	}
+	more()
+	s.routed()
+	if owned(b) != 2 {
+		t.Errorf("the second node owns %d partitions", owned(b))
+	}
+	s.want(want...)
 }

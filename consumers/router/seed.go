@@ -121,7 +121,7 @@ func (p *part) fold(value []byte) error {
 	}
 	hour, at := hourOf(f.GetTimeMs()), int64(0)
 	for i, delta := range f.GetOffsets() {
-		at += int64(delta) //nolint:gosec // an offset
+		at += int64(delta)
 		// A record's entries are of one hour, so the first of them before the commit
 		// tells that this hour had begun there.
 		if at < p.next {

@@ -32,7 +32,7 @@ func (t *table) full() bool { return 4*(t.count+1) > 3*t.size() }
 func (t *table) find(hash ids.ID, offset int64) (before int64, self bool) {
 	before = -1
 	low, high := binary.LittleEndian.Uint64(hash[:]), binary.LittleEndian.Uint64(hash[8:])
-	mask := uint64(t.size() - 1) //nolint:gosec // at least minSlots
+	mask := uint64(t.size() - 1)
 	for i := low & mask; ; i = (i + 1) & mask {
 		slot := t.slots[i*slotSize:][:slotSize:slotSize]
 		at := binary.LittleEndian.Uint64(slot[ids.Size:])
@@ -42,7 +42,7 @@ func (t *table) find(hash ids.ID, offset int64) (before int64, self bool) {
 		if binary.LittleEndian.Uint64(slot) != low || binary.LittleEndian.Uint64(slot[8:]) != high {
 			continue
 		}
-		switch is := int64(at - 1); { //nolint:gosec // an offset plus one
+		switch is := int64(at - 1); {
 		case is == offset:
 			self = true
 		case is < offset:
@@ -53,14 +53,14 @@ func (t *table) find(hash ids.ID, offset int64) (before int64, self bool) {
 
 // insert adds an entry; the table must not be full.
 func (t *table) insert(hash ids.ID, offset int64) {
-	mask := uint64(t.size() - 1) //nolint:gosec // at least minSlots
+	mask := uint64(t.size() - 1)
 	i := binary.LittleEndian.Uint64(hash[:]) & mask
 	for binary.LittleEndian.Uint64(t.slots[i*slotSize+ids.Size:]) != 0 {
 		i = (i + 1) & mask
 	}
 	slot := t.slots[i*slotSize:][:slotSize]
 	copy(slot, hash[:])
-	binary.LittleEndian.PutUint64(slot[ids.Size:], uint64(offset+1)) //nolint:gosec // not negative
+	binary.LittleEndian.PutUint64(slot[ids.Size:], uint64(offset+1))
 	t.count++
 }
 
@@ -70,7 +70,7 @@ func (t *table) grown() *table {
 	for i := 0; i < len(t.slots); i += slotSize {
 		slot := t.slots[i:][:slotSize]
 		if at := binary.LittleEndian.Uint64(slot[ids.Size:]); at != 0 {
-			to.insert(ids.ID(slot[:ids.Size]), int64(at-1)) //nolint:gosec // an offset plus one
+			to.insert(ids.ID(slot[:ids.Size]), int64(at-1))
 		}
 	}
 	return to
