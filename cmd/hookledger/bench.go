@@ -52,7 +52,7 @@ func (o *benchOptions) flags(f *flag.FlagSet, c *config) {
 	f.IntVar(&o.warmup, "warmup", 2, "`seconds` of the same load before that")
 	f.IntVar(&o.bareSeconds, "bare-seconds", 3, "`seconds` of the bare client, which posts to the receiver without a server between; 0 for none")
 	f.Float64Var(&o.rate, "rate", 0, "events a second; 0 is full speed")
-	f.IntVar(&o.publishers, "publishers", 32, "publishers at once, each with a connection")
+	f.IntVar(&o.publishers, "publishers", 64, "publishers at once, each with a connection")
 	f.IntVar(&o.batch, "batch", 1, "events in a request")
 	f.IntVar(&o.webhooks, "webhooks", 100, "webhooks to make")
 	f.IntVar(&o.fanOut, "fan-out", 1, "webhooks that each event goes to")

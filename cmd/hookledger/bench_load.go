@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -214,8 +215,15 @@ func (l *benchLoad) figures(out *benchFigures) {
 	}
 	out.CPUKnown = l.after.server.known
 	out.ServerEndRSS, out.EngineEndRSS = l.after.server.rss, l.after.engine.rss
-	busy := l.after.at.Sub(l.before.at).Seconds()
-	out.CoresBusy = (l.after.server.since(l.before.server) + l.after.engine.since(l.before.engine) + l.after.self.since(l.before.self)) / busy
+	took := l.after.at.Sub(l.before.at).Seconds()
+	out.CoresBusy = (l.after.server.since(l.before.server) + l.after.engine.since(l.before.engine) + l.after.self.since(l.before.self)) / took
+	if out.CPUKnown {
+		out.CoresOthers = max(l.after.machine.since(l.before.machine)/took-out.CoresBusy, 0)
+	}
+	if out.CoresOthers > 0.2 {
+		out.Warnings = append(out.Warnings, fmt.Sprintf("other processes used %.1f of the machine's %d cores meanwhile: rates and latencies are not this program's alone",
+			out.CoresOthers, runtime.NumCPU()))
+	}
 }
 
 // post sends a request with the server's API key and returns the status.

@@ -26,6 +26,7 @@ func (u cpuUse) since(before cpuUse) float64 {
 type treeUsage struct {
 	at                   time.Time
 	server, engine, self cpuUse
+	machine              cpuUse // all processes there are
 }
 
 // processTree is the server's process and its descendants. The zero value is
@@ -33,7 +34,7 @@ type treeUsage struct {
 type processTree struct{ server int }
 
 func (t processTree) usage() treeUsage {
-	u := treeUsage{at: time.Now(), self: selfUsage()}
+	u := treeUsage{at: time.Now(), self: selfUsage(), machine: machineUsage()}
 	if t.server != 0 {
 		u.server = processUsage(t.server)
 		u.engine = cpuUse{known: u.server.known}

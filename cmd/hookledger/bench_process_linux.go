@@ -72,6 +72,28 @@ func descendants(root int) []int {
 	return below[1:]
 }
 
+// machineUsage is the CPU that everything on the machine has used.
+func machineUsage() cpuUse {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return cpuUse{}
+	}
+	line, _, _ := bytes.Cut(b, []byte("\n"))
+	fields := bytes.Fields(line) // cpu user nice system idle iowait irq softirq steal ...
+	if len(fields) < 9 || string(fields[0]) != "cpu" {
+		return cpuUse{}
+	}
+	u := cpuUse{known: true}
+	for i, f := range fields[1:9] {
+		if i == 3 || i == 4 { // idle
+			continue
+		}
+		n, _ := strconv.ParseInt(string(f), 10, 64) // the kernel writes nothing else
+		u.seconds += float64(n) / clockTicks
+	}
+	return u
+}
+
 // inMemory is whether a folder is on a file system that a power cut empties.
 func inMemory(dir string) bool {
 	var st unix.Statfs_t

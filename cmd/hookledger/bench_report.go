@@ -43,6 +43,8 @@ type benchFigures struct {
 	EngineCPU float64 `json:"cpu_engine"`
 	BenchCPU  float64 `json:"cpu_bench"`
 	CoresBusy float64 `json:"cores_busy"` // all three, on average
+	// CoresOthers is what other processes of the machine used meanwhile.
+	CoresOthers float64 `json:"cores_others"`
 
 	Bare []bareRun `json:"bare_client,omitempty"`
 
