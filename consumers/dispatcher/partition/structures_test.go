@@ -93,3 +93,40 @@ func TestWindow(t *testing.T) {
 		}
 	}
 }
+
+// TestLive compares the list of live records with a map, beyond where it is
+// first moved together.
+func TestLive(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(5, 6))
+	var l live
+	l.reset(100)
+	want := make(map[int64]uint32)
+	for n := range 60000 {
+		l.push()
+		if at := l.end() - 1; rnd.IntN(3) > 0 {
+			want[at] = uint32(n + 1)
+			l.set(at, want[at])
+		}
+		for at := range want {
+			if len(want) < 3000 && rnd.IntN(3) > 0 {
+				break
+			}
+			l.kill(at)
+			delete(want, at)
+			if len(want) < 3000 {
+				break
+			}
+		}
+		if n%500 == 0 {
+			low := l.end()
+			for at, tag := range want {
+				if low = min(low, at); l.tag(at) != tag {
+					t.Fatalf("step %d: record %d is live for %d, want %d", n, at, l.tag(at), tag)
+				}
+			}
+			if l.lowest() != low || l.alive != len(want) {
+				t.Fatalf("step %d: %d live from %d, want %d from %d", n, l.alive, l.lowest(), len(want), low)
+			}
+		}
+	}
+}
