@@ -29,6 +29,9 @@ const (
 // receiver saw is in the history, but for those in flight at a kill, each of
 // which was repeated and marked so; and the history holds none that it did not see.
 func TestCrash(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes half a minute; `make test` and `make crash` run it")
+	}
 	seed := *crashSeed
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
