@@ -7,6 +7,8 @@
 //
 // Promises:
 //   - Append returns success only when all in-sync replicas have the record.
+//   - What a Producer is given after a record that failed never gets into the log
+//     behind the gap: its first error is its last word.
 //   - A Reader hands over the records of a partition in order and without a
 //     gap. Nothing of ours is transactional or compacted, so offsets have no
 //     gaps; one that shows is damage (ErrGap), and a reader whose position lies

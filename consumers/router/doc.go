@@ -52,7 +52,9 @@
 // a matter of the log and not of when it is asked. The router appends entries to
 // `event-ids` before it commits; a new owner reads its commit, then all of
 // `event-ids`, then judges. The first event of each hour leaves a mark there (a
-// zero hash), so that a new owner also knows the hour at its commit.
+// zero hash), so that a new owner also knows the hour at its commit. (A record from the
+// future would move record time on for good; the topic's LogAppendTime forbids it on Kafka,
+// and on the embedded broker only this machine's processes append.)
 //
 // An event is a repeat only of an earlier record: reading again from the commit
 // meets its own entries, and entries of later records, and passes by both. A hit

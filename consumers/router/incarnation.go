@@ -145,8 +145,11 @@ func (in *incarnation) run() error {
 		if err := in.adopt(); err != nil {
 			return err
 		}
-		if err := in.room(); err != nil {
-			return err
+		if in.full(polling) {
+			if err := in.life.Err(); err != nil {
+				return err
+			}
+			continue
 		}
 		batches, pollErr := in.reader.Poll(polling, 0)
 		if len(batches) > 0 {
@@ -273,16 +276,17 @@ func (in *incarnation) drop(p *part) {
 	p.chunks = nil
 }
 
-// room waits until not too many events are routed beyond the commits.
-func (in *incarnation) room() error {
-	for in.uncommitted.Load() > int64(in.opts.MaxUncommitted) {
-		select {
-		case <-in.committed:
-		case <-in.life.Done():
-			return context.Cause(in.life)
-		}
+// full says whether as many events as may be are routed beyond the commits, after
+// waiting until that changes, or the owned partitions do.
+func (in *incarnation) full(polling context.Context) bool {
+	if in.uncommitted.Load() <= int64(in.opts.MaxUncommitted) {
+		return false
 	}
-	return nil
+	select {
+	case <-in.committed:
+	case <-polling.Done():
+	}
+	return true
 }
 
 // barrierPause is between tries of the barrier; it has a timeout of its own.

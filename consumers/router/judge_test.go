@@ -98,18 +98,12 @@ func TestReadingAgainIsNoRepeat(t *testing.T) {
 	s.hooks.set(hook(1), hook(2))
 	s.produce(0, noon, ev("1", `{}`), ev("2", `{}`), ev("1", `{}`), ev("2", `{"n":1}`), ev("3", `{}`))
 	first := s.router(func(o *Options) { o.Drain = -1 })
-	first.assigned([]int32{0, 1})
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error)
-	go func() { ended <- first.live(ctx, noCommits{}) }()
+	cut := s.live(first, noCommits{})
 	eventually(t, "a commit is refused after all was appended", func() bool {
 		return value(first.m.CommitFailures) > 0 && count(first, resultMatched) == 3
 	})
 	eventually(t, "the ids are appended", func() bool { return len(s.all(ledger.EventIDs, 0)) > 0 })
-	cancel()
-	if err := <-ended; err != nil {
-		t.Fatal(err)
-	}
+	cut()
 	again := s.router(func(o *Options) { o.Folder = t.TempDir() })
 	stop := s.start(again)
 	s.routed()
@@ -137,12 +131,9 @@ func TestIDsAreForgottenByRecordTime(t *testing.T) {
 	s.produce(0, hours(49), ev("1", `{}`))   // a repeat of that
 	s.produce(0, hours(52), fresh(ev("f", `{}`)))
 	s.produce(0, hours(40), ev("1", `{}`)) // new, by record time
-	r := s.router()
-	stop := s.start(r)
+	stop := s.unfenced(s.router())
 	s.routed()
-	if err := stop(); err != nil {
-		t.Fatal(err)
-	}
+	stop()
 	check := func() {
 		t.Helper()
 		var got []int64
@@ -166,15 +157,11 @@ func TestIDsAreForgottenByRecordTime(t *testing.T) {
 	}
 	check()
 	for from := range int64(7) {
-		eventually(t, "the place is set back", func() bool {
-			return s.log.CommitAs(t.Context(), Group, map[ledger.Topic]map[int32]int64{ledger.Events: {0: from}}) == nil
-		})
-		again := s.router(func(o *Options) { o.Session, o.Folder = time.Second, t.TempDir() })
-		stop := s.start(again)
+		s.commitAs(from)
+		again := s.router(func(o *Options) { o.Folder = t.TempDir() })
+		stop := s.unfenced(again)
 		s.routed()
-		if err := stop(); err != nil {
-			t.Fatal(err)
-		}
+		stop()
 		want := 0
 		for _, at := range []int64{0, 3, 5, 6} {
 			if at >= from {

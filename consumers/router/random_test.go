@@ -98,7 +98,7 @@ func refuse(kreq kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive //
 
 // lateCommits are the commits of a process that nothing fences.
 type lateCommits struct {
-	log  *ledger.Log
+	asNobody
 	mu   *sync.Mutex
 	rand *rand.Rand
 }
@@ -119,7 +119,7 @@ func (c *lateCommits) Commit(ctx context.Context, next map[int32]int64) error {
 			return ctx.Err()
 		}
 	}
-	return c.log.CommitAs(ctx, Group, map[ledger.Topic]map[int32]int64{ledger.Events: next})
+	return c.asNobody.Commit(ctx, next)
 }
 
 // modelled is what the model says of a record of events.
@@ -224,20 +224,8 @@ func randomRound(t *testing.T, seed uint64) {
 			o.Log, o.Drain, o.Folder = l, -1, filepath.Join(s.folder, fmt.Sprint(slot))
 			o.RepeatsMemory, o.MaxUncommitted = 1, 200
 		})
-		router.assigned([]int32{0, 1})
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			for ctx.Err() == nil {
-				err := router.live(ctx, &lateCommits{l, &commitMu, commitRand})
-				if _, ok := errors.AsType[*RepairError](err); ok {
-					t.Error(err)
-					return
-				}
-			}
-		}()
-		alive = append(alive, process{func() { cancel(); <-done; l.Close() }, slot})
+		stop := s.live(router, &lateCommits{asNobody{l}, &commitMu, commitRand})
+		alive = append(alive, process{func() { stop(); l.Close() }, slot})
 	}
 	crash := func() {
 		i := r.IntN(len(alive))
