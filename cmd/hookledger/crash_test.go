@@ -70,7 +70,11 @@ func TestCrash(t *testing.T) {
 	began := time.Now()
 	dice := chance(0)
 	for round := range *crashRounds {
-		pass(t, time.Duration(500+dice.IntN(4000))*time.Millisecond)
+		// A moment by chance, after some work: a slow machine needs longer for it.
+		for enough, late := w.published()+50+dice.IntN(300), time.Now().Add(10*time.Second); w.published() < enough && time.Now().Before(late); {
+			pass(t, 10*time.Millisecond)
+		}
+		pass(t, time.Duration(dice.IntN(300))*time.Millisecond)
 		l.base.Store(nil)
 		w.kills = append(w.kills, time.Now())
 		s.kill()

@@ -163,6 +163,13 @@ func (w *world) publish(e ...*published) {
 	w.events = append(w.events, e...)
 }
 
+// published is how many events were acknowledged so far.
+func (w *world) published() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.events)
+}
+
 func (w *world) counts() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
