@@ -67,11 +67,15 @@ func EmbeddedSettings(prefix string) Settings {
 	}
 }
 
+// eventIDsKept is how long `event-ids` is kept: 24 hours of record time, with
+// room for a router that was away for a day.
+const eventIDsKept = 49 * time.Hour
+
 // retention is how long the log keeps a topic, negative for ever.
 func (s Settings) retention(t Topic) time.Duration {
 	switch t {
 	case EventIDs:
-		return 25 * time.Hour
+		return eventIDsKept
 	case Events, Attempts, DeadLetters:
 		return s.HistoryRetention
 	case Config, Deliveries, Lanes:

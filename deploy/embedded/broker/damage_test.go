@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -147,4 +148,43 @@ func TestHoleIsRefused(t *testing.T) {
 	}
 	startRefused(t, path, "damaged")
 	startRefused(t, path, "damaged")
+}
+
+// After a clean stop it is the records that are judged, not the files' sizes: what
+// stands behind the last batch is cut, a batch that is gone is said.
+func TestFilesOfACleanStopAreJudgedByTheirRecords(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "data")
+	b, stop := open(t, path, broker.Options{Fsync: broker.FsyncNone})
+	topic := brokertest.Topic(t, b, "a", 1)
+	cl := brokertest.Client(t, b)
+	for i := range 3 {
+		if err := cl.ProduceSync(testContext(t), &kgo.Record{Topic: topic, Value: []byte{byte(i)}}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	segment := filepath.Join(path, "broker", "partitions", topic+"-0", "0.dat")
+	f, err := os.OpenFile(segment, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteString("a torn tail")
+	if err = errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+
+	b, stop = open(t, path, broker.Options{Fsync: broker.FsyncNone})
+	if got := readAll(t, b, topic, 1)[0]; len(got) != 3 {
+		t.Fatalf("%d records after garbage behind them, want 3", len(got))
+	}
+	stop()
+	info, err := os.Stat(segment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(segment, info.Size()-1); err != nil {
+		t.Fatal(err)
+	}
+	startRefused(t, path, "not those of that stop")
 }

@@ -56,9 +56,11 @@ func (p *partition) prepare(clean bool, seqs *windows) error {
 	if clean && snap != nil && slices.Equal(snap.Segments, segs) && (len(segs) > 0 || snap.HighWatermark == 0) {
 		return nil
 	}
-	if clean && (snap == nil || len(segs) > 0 || len(snap.Segments) > 0) {
-		return fmt.Errorf("the log was stopped cleanly, but the files in %q are not those of that stop: "+
-			"bring the folder back from a backup; or remove %q to take what is there as it is", p.path, "broker/"+cleanName)
+	// What the stop wrote down about its files is not theirs, to the byte, every time: so it is the records that
+	// are judged. All that was there must still be there.
+	promised := snap
+	if clean && (snap == nil || len(segs) == 0 && len(snap.Segments) > 0) {
+		return p.otherFiles()
 	}
 	if snap == nil {
 		snap = &snapshot{CreatedAt: time.Now()}
@@ -78,6 +80,13 @@ func (p *partition) prepare(clean bool, seqs *windows) error {
 	if err != nil {
 		return err
 	}
+	if clean {
+		if end < promised.HighWatermark || segs[0].BaseOffset > promised.LogStartOffset {
+			return p.otherFiles()
+		}
+		p.log.Warn("a partition's files are not quite those of the clean stop, but hold all its records",
+			"topic", p.topic, "partition", p.number, "end", end, "files", fmt.Sprint(segs), "stopped with", fmt.Sprint(promised.Segments))
+	}
 	snap.HighWatermark, snap.LastStableOffset, snap.Segments = end, end, segs
 	// An earlier clean stop knows how far the trim was then; later ones are known by the segments they freed.
 	snap.LogStartOffset = min(max(snap.LogStartOffset, segs[0].BaseOffset), end)
@@ -87,6 +96,11 @@ func (p *partition) prepare(clean bool, seqs *windows) error {
 	}
 	// Not synced: it is written anew after every crash.
 	return os.WriteFile(filepath.Join(p.path, "snapshot.json"), b, 0o600)
+}
+
+func (p *partition) otherFiles() error {
+	return fmt.Errorf("the log was stopped cleanly, but the files in %q are not those of that stop: "+
+		"bring the folder back from a backup; or remove %q to take what is there as it is", p.path, "broker/"+cleanName)
 }
 
 func (p *partition) segment(base int64) string {

@@ -26,6 +26,7 @@ const (
 type PassedEvents struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Hashes of (account, ordering key, id): 16 bytes each, one after another.
+	// 16 zero bytes mark the first event of an hour.
 	Hashes []byte `protobuf:"bytes,1,opt,name=hashes,proto3" json:"hashes,omitempty"`
 	// Offsets in `events`: differences, the first from 0.
 	Offsets []uint64 `protobuf:"varint,2,rep,packed,name=offsets,proto3" json:"offsets,omitempty"`

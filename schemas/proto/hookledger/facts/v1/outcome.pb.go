@@ -230,7 +230,7 @@ func (EndReason) EnumDescriptor() ([]byte, []int) {
 	return file_hookledger_facts_v1_outcome_proto_rawDescGZIP(), []int{2}
 }
 
-// Header is one response header line, in the order received.
+// Header is one response header line. Lines are sorted by name; those of one name keep their order.
 type Header struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
