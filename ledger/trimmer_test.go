@@ -29,7 +29,7 @@ func TestTrimmer(t *testing.T) {
 	l := ready(t)
 	now := time.Now()
 	const day = 24 * time.Hour
-	aged(t, l, ledger.EventIDs, now, 30*time.Hour, 26*time.Hour, 24*time.Hour, time.Hour)
+	aged(t, l, ledger.EventIDs, now, 60*time.Hour, 50*time.Hour, 48*time.Hour, time.Hour)
 	aged(t, l, ledger.Events, now, 40*day, 31*day, 29*day, 0)
 	aged(t, l, ledger.Attempts, now, 40*day, 31*day, 30*day, 0)
 	aged(t, l, ledger.Config, now, 400*day, 31*day, 0)

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+
 	"hookledger/consumers/sender/egress"
 )
 
@@ -23,6 +25,7 @@ const (
 	DefaultIdleTimeout     = 30 * time.Second
 	MaxHeaderBytes         = 32 << 10 // of an answer, with interim ones
 	MaxRetryAfter          = 6 * time.Hour
+	maxTargets             = 16384    // URLs whose parts are remembered
 	maxInterim             = 5        // 1xx answers before the real one
 	maxRecordedHeaders     = 64       // lines of an answer's header in a Result
 	maxRecordedHeaderBytes = 8 << 10  // their names and values together
@@ -61,6 +64,7 @@ type Options struct {
 // Sender sends signed requests. It is safe for concurrent use; Close ends it.
 type Sender struct {
 	guard   *egress.Guard
+	targets *lru.Cache[string, egress.Target]
 	agent   string
 	timeout time.Duration
 	maxBody int
@@ -97,8 +101,13 @@ func New(o Options) (*Sender, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	targets, err := lru.New[string, egress.Target](maxTargets)
+	if err != nil {
+		return nil, fmt.Errorf("sender: %w", err)
+	}
 	return &Sender{
 		guard:   o.Guard,
+		targets: targets,
 		agent:   "hookledger/" + o.Version,
 		timeout: o.Timeout,
 		maxBody: o.MaxBody,
@@ -136,6 +145,20 @@ func RootCAs(file string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("%s has no certificate in PEM form: want -----BEGIN CERTIFICATE-----", file)
 	}
 	return roots, nil
+}
+
+// target is the guard's Parse, remembered: the guard never changes, and a
+// webhook's URL is judged for each of its attempts. Addresses are not: they
+// are judged at every dial.
+func (s *Sender) target(url string) (egress.Target, error) {
+	if t, ok := s.targets.Get(url); ok {
+		return t, nil
+	}
+	t, err := s.guard.Parse(url)
+	if err == nil {
+		s.targets.Add(url, t)
+	}
+	return t, err
 }
 
 // Stats are running totals, and what is idle now.

@@ -37,7 +37,7 @@ type try struct {
 
 func (t *try) send(req *Request) {
 	var err error
-	if t.target, err = t.s.guard.Parse(req.URL); err != nil {
+	if t.target, err = t.s.target(req.URL); err != nil {
 		t.res.fail(facts.Outcome_OUTCOME_BLOCKED, "not sent: "+err.Error())
 		return
 	}

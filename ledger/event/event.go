@@ -173,6 +173,22 @@ func Decode(r *kgo.Record) (*Event, error) {
 
 // Check says what is wrong with an event, whoever made it.
 func (e *Event) Check() error {
+	if err := e.CheckAttributes(); err != nil {
+		return err
+	}
+	switch {
+	case len(e.Data) > MaxData:
+		return invalid("data has %d bytes, at most %d are allowed", len(e.Data), MaxData)
+	case !utf8.Valid(e.Data):
+		return invalid("data is not UTF-8")
+	case !isObject(e.Data):
+		return invalid("data is not a JSON object")
+	}
+	return nil
+}
+
+// CheckAttributes is Check for an event whose data is known to be a JSON object.
+func (e *Event) CheckAttributes() error {
 	for _, f := range []struct {
 		name, value string
 		required    bool
@@ -199,15 +215,8 @@ func (e *Event) Check() error {
 			}
 		}
 	}
-	switch {
-	case e.CreatedAt.Year() < 1 || e.CreatedAt.Year() > 9999:
+	if e.CreatedAt.Year() < 1 || e.CreatedAt.Year() > 9999 {
 		return invalid("header %s: the year has to have four digits", headerTime)
-	case len(e.Data) > MaxData:
-		return invalid("data has %d bytes, at most %d are allowed", len(e.Data), MaxData)
-	case !utf8.Valid(e.Data):
-		return invalid("data is not UTF-8")
-	case !isObject(e.Data):
-		return invalid("data is not a JSON object")
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ func (s *server) PublishEvents(w http.ResponseWriter, r *http.Request, params ap
 	for i := range in {
 		e, err := s.newEvent(&in[i], account, params.IdempotencyKey, i, now)
 		if err == nil {
-			err = e.Check()
+			err = e.CheckAttributes() // the data was judged by the specification
 		}
 		if err != nil {
 			api.WriteError(w, r, err)
