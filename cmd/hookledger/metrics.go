@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/plugin/kprom"
 
 	"hookledger/cmd/hookledger/api"
@@ -22,6 +23,7 @@ type metrics struct {
 	historian *historian.Metrics
 	sync      prometheus.Histogram
 	waiters   prometheus.Histogram
+	requests  *prometheus.CounterVec
 	reg       *prometheus.Registry
 }
 
@@ -32,12 +34,15 @@ func newMetrics(reg *prometheus.Registry) *metrics {
 			Name: "hookledger_broker_sync_seconds", Help: "Duration of the embedded broker's group syncs.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
 		}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hookledger_kafka_requests_total", Help: "Requests to the brokers, by client and kind.",
+		}, []string{"client", "request"}),
 		waiters: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "hookledger_broker_sync_waiters", Help: "Waiters that shared a group sync.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 10),
 		}),
 	}
-	reg.MustRegister(m.api, m.sync, m.waiters,
+	reg.MustRegister(m.api, m.sync, m.requests, m.waiters,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	reg.MustRegister(m.router.Collectors()...)
 	reg.MustRegister(m.historian.Collectors()...)
@@ -47,7 +52,19 @@ func newMetrics(reg *prometheus.Registry) *metrics {
 // kafka are the metrics of one Kafka client; they go when it is closed.
 func (m *metrics) kafka(client string) []kgo.Hook {
 	labelled := prometheus.WrapRegistererWith(prometheus.Labels{"client": client}, m.reg)
-	return []kgo.Hook{kprom.NewMetrics("hookledger_kafka", kprom.Registerer(labelled), kprom.Gatherer(m.reg))}
+	return []kgo.Hook{requests{m.requests, client}, kprom.NewMetrics("hookledger_kafka", kprom.Registerer(labelled), kprom.Gatherer(m.reg))}
+}
+
+// requests counts a client's requests to the brokers, by kind: at low rates
+// they are most of the cost.
+type requests struct {
+	made   *prometheus.CounterVec
+	client string
+}
+
+// OnBrokerE2E implements kgo.HookBrokerE2E.
+func (r requests) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, _ kgo.BrokerE2E) {
+	r.made.WithLabelValues(r.client, kmsg.NameForKey(key)).Inc()
 }
 
 // watch shows figures that others keep.

@@ -14,6 +14,9 @@ const BarrierTimeout = time.Second
 // barrierPause is between a question that failed at once and the next.
 const barrierPause = 20 * time.Millisecond
 
+// questionGap is the least time between the beginnings of two questions.
+const questionGap = time.Millisecond
+
 // ErrNotCurrent is returned when a node can't know that it has applied all of
 // `config`: nothing may be judged then. The API answers 503.
 var ErrNotCurrent = errors.New("the subscriptions are not known to be current")
@@ -60,16 +63,27 @@ func (q *questions) take() *question {
 
 // run asks, one question after another, until ctx ends.
 func (q *questions) run(ctx context.Context, ask func(context.Context) (map[int32]int64, error)) {
+	var asked time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-q.wake:
 		}
+		// Who comes within the gap shares the next question: under load they are
+		// most of what the broker is asked.
+		if gap := questionGap - time.Since(asked); gap > 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(gap):
+			}
+		}
 		now := q.take()
 		if now == nil {
 			continue
 		}
+		asked = time.Now()
 		asking, cancel := context.WithTimeout(ctx, BarrierTimeout)
 		now.ends, now.err = ask(asking)
 		cancel()
