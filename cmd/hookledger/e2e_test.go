@@ -33,7 +33,7 @@ func TestLife(t *testing.T) {
 	if !strings.HasPrefix(event, "evt_") {
 		t.Errorf("the event's id is %q", event)
 	}
-	q := requests(t, r, 1)[0]
+	q := received(t, r, 1)[0]
 	delivery := c.delivery(event, "delivered")
 	checkDelivered(t, q, h, event, delivery, data)
 
@@ -111,7 +111,7 @@ func TestLife(t *testing.T) {
 	}
 	second := c.publish()
 	c.delivery(second, "delivered")
-	q = requests(t, r, 2)[1]
+	q = received(t, r, 2)[1]
 	if err := q.Verify(h.secret); err != nil {
 		t.Errorf("after a restart: %v", err)
 	}

@@ -47,7 +47,7 @@ func TestManualRetry(t *testing.T) {
 		t.Errorf("after the retry: %s", d.body)
 	}
 	attempts := c.get("/webhooks/deliveries/" + id + "/attempts").is(200)
-	got := requests(t, r, 2)
+	got := received(t, r, 2)
 	for i, want := range []struct{ outcome, status, body string }{{"http_status", "500", "broken"}, {"delivered", "200", "fine"}} {
 		at := func(field string) string { return attempts.str(fmt.Sprintf("%d.%s", i, field)) }
 		if at("number") != fmt.Sprint(i+1) || at("outcome") != want.outcome || at("response_status_code") != want.status ||
@@ -171,7 +171,7 @@ func TestGivingUpAndStopping(t *testing.T) {
 	answer.Store(&receivertest.Answer{Delay: time.Second})
 	before := r.Count()
 	slow := c.publish()
-	requests(t, r, before+1)
+	received(t, r, before+1)
 	if err := s.stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func TestGivingUpAndStopping(t *testing.T) {
 	answer.Store(&receivertest.Answer{Silent: true, Then: receivertest.Hang})
 	before = r.Count()
 	hung := c.publish()
-	requests(t, r, before+1)
+	received(t, r, before+1)
 	if err := s.stop(); err != nil {
 		t.Fatal(err)
 	}

@@ -99,8 +99,8 @@ func (c *caller) becomes(delivery, status string) *answer {
 	return a
 }
 
-// requests waits until a receiver has got n requests and returns all of them.
-func requests(t *testing.T, r *receivertest.Receiver, n int) []*receivertest.Request {
+// received waits until a receiver has got n requests and returns all of them.
+func received(t *testing.T, r *receivertest.Receiver, n int) []*receivertest.Request {
 	t.Helper()
 	eventually(t, fmt.Sprintf("%d requests", n), func() error {
 		if got := len(r.Requests()); got < n {

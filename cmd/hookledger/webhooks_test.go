@@ -119,7 +119,7 @@ func TestPause(t *testing.T) {
 	}
 
 	c.patch(h.path(), object{"status": "active"}).is(200)
-	got := requests(t, r, len(want))
+	got := received(t, r, len(want))
 	for _, id := range want {
 		c.delivery(id, "delivered")
 	}
@@ -179,7 +179,7 @@ func TestRotation(t *testing.T) {
 				t.Errorf("rotated: %s", a.body)
 			}
 			c.publish()
-			q := requests(t, r, 1)[0]
+			q := received(t, r, 1)[0]
 			if err := q.Verify(secret); err != nil {
 				t.Errorf("with the new secret: %v", err)
 			}
