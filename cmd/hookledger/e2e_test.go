@@ -49,8 +49,7 @@ func TestLife(t *testing.T) {
 	}
 	within(t, "created_at", d.time("created_at"), before, 10*time.Second)
 	within(t, "completed_at", d.time("completed_at"), before, 10*time.Second)
-	var sent bytes.Buffer // in the API white space between tokens goes, nothing else
-	if err := json.Compact(&sent, q.Body()); err != nil || !bytes.Contains(d.body, append([]byte(`"payload":`), sent.Bytes()...)) {
+	if !bytes.Contains(d.body, append([]byte(`"payload":`), q.Body()...)) {
 		t.Errorf("the payload in the API is not what was sent:\n%s\n%s", d.body, q.Body())
 	}
 	attempts := c.get("/webhooks/deliveries/" + delivery + "/attempts").is(200)

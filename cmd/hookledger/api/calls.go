@@ -78,15 +78,42 @@ func (s *server) perform(w http.ResponseWriter, r *http.Request, key *api.Idempo
 	api.WriteBody(w, status, body)
 }
 
-// encode is what api.WriteJSON writes, as bytes that can be recorded.
+// encode is what api.WriteJSON writes, as bytes that can be recorded. The
+// payload of a delivery and the data of an event are put in byte by byte, white
+// space too, so that a signature can be checked against what the API shows.
 func encode(v any) ([]byte, error) {
+	var field string
+	var verbatim json.RawMessage
+	switch t := v.(type) {
+	case api.Delivery:
+		field, verbatim, t.Payload = "payload", t.Payload, nil
+		v = t
+	case api.Event:
+		field, verbatim, t.Data = "data", t.Data, nil
+		v = t
+	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		return nil, apierr.Internal(err)
 	}
-	return b.Bytes(), nil
+	if verbatim == nil {
+		return b.Bytes(), nil
+	}
+	// Quotes inside of strings are escaped, so this can only be the field.
+	name := `"` + field + `":`
+	return bytes.Replace(b.Bytes(), []byte(name+"null"), append([]byte(name), verbatim...), 1), nil
+}
+
+// answer writes v with what is verbatim in it.
+func answer(w http.ResponseWriter, r *http.Request, v any) {
+	body, err := encode(v)
+	if err != nil {
+		api.WriteError(w, r, err)
+		return
+	}
+	api.WriteBody(w, http.StatusOK, body)
 }
 
 // durable appends a record and waits until it is synced.

@@ -54,7 +54,7 @@ func (s *server) GetDelivery(w http.ResponseWriter, r *http.Request, deliveryID 
 		api.WriteError(w, r, err)
 		return
 	}
-	api.WriteJSON(w, r, http.StatusOK, out)
+	answer(w, r, out)
 }
 
 // whole is a delivery with payload and figures.

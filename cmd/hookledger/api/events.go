@@ -104,5 +104,5 @@ func (s *server) GetEvent(w http.ResponseWriter, r *http.Request, eventID api.Ev
 		out.Deliveries[i] = renderDelivery(&list[i], nil)
 	}
 	api.NextPage(w, r, deliveryCursor(next))
-	api.WriteJSON(w, r, http.StatusOK, out)
+	answer(w, r, out)
 }
