@@ -47,7 +47,7 @@ func Open(ctx context.Context, opts Options) (*Log, error) {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	l := &Log{opts: opts, settings: opts.Settings}
-	client, err := l.newClient("log", append(producerOptions(opts.Settings.MaxMessageBytes), kgo.ConsumeResetOffset(kgo.NoResetOffset()))...)
+	client, err := l.newClient("log", append(l.producerOptions(), kgo.ConsumeResetOffset(kgo.NoResetOffset()))...)
 	if err != nil {
 		return nil, fmt.Errorf("open the log: %w", err)
 	}
@@ -92,11 +92,13 @@ func (l *Log) newClient(what string, opts ...kgo.Opt) (*kgo.Client, error) {
 
 // producerOptions: acknowledged by all, idempotent, retried for ever. There is
 // no linger: batches form by themselves while a request is under way.
-func producerOptions(maxBytes int) []kgo.Opt {
+func (l *Log) producerOptions() []kgo.Opt {
 	return []kgo.Opt{
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchMaxBytes(int32(min(maxBytes+deadLetterRoom, 1<<30))),
+		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 {
+			return int32(min(l.settings.maxBatch(l.TopicOf(topic)), 1<<30))
+		}),
 		kgo.ProducerLinger(0),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
 		kgo.UnknownTopicRetries(-1),

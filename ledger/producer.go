@@ -34,7 +34,6 @@ var errProducerClosed = errors.New("the producer is closed")
 type Producer struct {
 	log    *Log
 	client *kgo.Client
-	limit  int           // bytes of one record
 	wake   chan struct{} // something is pending
 	closed chan struct{}
 	ended  chan struct{}
@@ -59,11 +58,10 @@ type pending struct {
 // NewProducer makes a producer with an identity of its own.
 func (l *Log) NewProducer() (*Producer, error) {
 	p := &Producer{
-		log: l, limit: l.settings.MaxMessageBytes + deadLetterRoom,
-		wake: make(chan struct{}, 1), closed: make(chan struct{}), ended: make(chan struct{}),
+		log: l, wake: make(chan struct{}, 1), closed: make(chan struct{}), ended: make(chan struct{}),
 		placed: new(atomic.Int64),
 	}
-	client, err := l.newClient("producer", append(producerOptions(l.settings.MaxMessageBytes),
+	client, err := l.newClient("producer", append(l.producerOptions(),
 		kgo.ManualFlushing(), // a round is sent when it is whole
 		kgo.MaxBufferedRecords(4*producerRecords),
 		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {
@@ -88,8 +86,8 @@ func (l *Log) NewProducer() (*Producer, error) {
 // ends the producer; ctx does not cut short what has been taken.
 func (p *Producer) Append(ctx context.Context, r Record, done func(Position, error)) {
 	size := wireSize(r)
-	if size > p.limit {
-		done(Position{}, p.fail(r, fmt.Errorf("%w: %d bytes, at most %d are allowed", kerr.MessageTooLarge, size, p.limit)))
+	if limit := p.log.settings.maxBatch(r.Topic); size > limit {
+		done(Position{}, p.fail(r, fmt.Errorf("%w: %d bytes, at most %d are allowed", kerr.MessageTooLarge, size, limit)))
 		return
 	}
 	for {

@@ -147,6 +147,29 @@ func TestNothingFollowsAFailedAppend(t *testing.T) {
 	}
 }
 
+// A round may have more for one partition than a batch may hold: the client has
+// to cut it where the broker's limit of that topic is, and there alone.
+func TestLargeRoundsAreCutIntoBatches(t *testing.T) {
+	t.Parallel()
+	l := ready(t)
+	for _, topic := range []ledger.Topic{ledger.Deliveries, ledger.DeadLetters} {
+		p := producer(t, l)
+		hold := make(chan struct{})
+		p.Append(t.Context(), ledger.Record{Topic: topic}, func(ledger.Position, error) { <-hold })
+		const n = 3 * 4 << 20 / 16_000
+		for range n {
+			p.Append(t.Context(), ledger.Record{Topic: topic, Value: make([]byte, 16_000)}, func(ledger.Position, error) {})
+		}
+		close(hold)
+		if err := p.Flush(soon(t)); err != nil {
+			t.Fatal(err)
+		}
+		if got := all(t, l, topic, 0); len(got) != n+1 {
+			t.Errorf("%d records in %s, %d were appended", len(got), topic, n+1)
+		}
+	}
+}
+
 func TestFirstErrorSticks(t *testing.T) {
 	t.Parallel()
 	l := ready(t)

@@ -96,22 +96,29 @@ func (s Settings) partitions(t Topic) int32 {
 	return s.EventPartitions
 }
 
+// maxBatch bounds one batch of a topic, in bytes: for the broker by the topic's
+// setting, for our producers when they make batches. The two must agree: a batch
+// that only the client allows is refused whenever there is enough to fill it.
+func (s Settings) maxBatch(t Topic) int {
+	size := s.MaxMessageBytes
+	if t == DeadLetters {
+		size += deadLetterRoom
+	}
+	return size
+}
+
 // configs are the settings a topic is made with.
 func (s Settings) configs(t Topic) map[string]string {
 	retention := int64(-1)
 	if r := s.retention(t); s.BrokerTrims && r > 0 {
 		retention = r.Milliseconds()
 	}
-	size := s.MaxMessageBytes
-	if t == DeadLetters {
-		size += deadLetterRoom
-	}
 	return map[string]string{
 		"cleanup.policy":         "delete",
 		"retention.ms":           strconv.FormatInt(retention, 10),
 		"retention.bytes":        "-1",
 		"min.insync.replicas":    strconv.Itoa(s.MinInsyncReplicas),
-		"max.message.bytes":      strconv.Itoa(size),
+		"max.message.bytes":      strconv.Itoa(s.maxBatch(t)),
 		"message.timestamp.type": "LogAppendTime",
 	}
 }

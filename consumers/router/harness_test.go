@@ -153,9 +153,9 @@ func (s *stage) commitAs(next ...int64) {
 
 func (s *stage) router(change ...func(*Options)) *Router {
 	s.t.Helper()
-	o := Options{Log: s.log, Subscriptions: s.hooks, Instance: "node-1", Folder: s.folder, CommitEvery: 5 * time.Millisecond}
-	if testing.Verbose() {
-		o.Logger = slog.New(slog.NewTextHandler(s.t.Output(), nil))
+	o := Options{
+		Log: s.log, Subscriptions: s.hooks, Instance: "node-1", Folder: s.folder, CommitEvery: 5 * time.Millisecond,
+		Logger: slog.New(slog.NewTextHandler(s.t.Output(), nil)),
 	}
 	for _, c := range change {
 		c(&o)

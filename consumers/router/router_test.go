@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"flag"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -288,13 +287,8 @@ func TestWhatIsNotSyncedIsNotCommitted(t *testing.T) {
 	s.routed()
 }
 
-var wide = flag.Bool("router.wide", false, "run the test of a fan-out beyond what may be unacknowledged")
-
 // An event to many webhooks is larger than everything that may be unacknowledged.
 func TestWideFanOut(t *testing.T) {
-	if !*wide {
-		t.Skip("known fault: about one run in thirty a round of more than 16 MiB is never acknowledged; -router.wide runs it")
-	}
 	t.Parallel()
 	s := newStage(t)
 	const n = 1100
