@@ -86,6 +86,7 @@ func (s *benchServer) start(ctx context.Context, o *benchOptions, cfg *config, s
 	args := []string{
 		"serve", "--data-dir", filepath.Join(s.dir, "data"), "--listen", "127.0.0.1:0", "--fsync", cfg.fsync,
 		"--allow-http-urls", "--allow-private-networks", "--admin-key",
+		"--rate-per-key", "0", "--rate-per-account", "0", "--events-per-account", "0", "--requests-per-account", "0", // it is one caller, at full speed
 	}
 	if o.cpuProfile != "" {
 		if s.pprof, err = freeAddress(); err != nil {

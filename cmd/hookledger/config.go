@@ -63,6 +63,7 @@ type config struct {
 	shutdownTimeout time.Duration
 	adminKey        bool
 	pprof           string
+	api             apiConfig
 }
 
 // The roles of a node.
@@ -188,6 +189,7 @@ func (c *config) serveFlags(f *flag.FlagSet) {
 	f.IntVar(&c.maxWaiting, "max-waiting", 5_000_000, "deliveries waiting on this node, beyond which it fetches no more")
 	f.DurationVar(&c.shutdownTimeout, "shutdown-timeout", 20*time.Second, "what a stop may take")
 	f.StringVar(&c.pprof, "pprof", "", "`host:port` on loopback for Go's profiler; none by default")
+	c.apiFlags(f)
 	f.BoolVar(&c.adminKey, "admin-key", true, "embedded: keep an admin API key in the data folder for the command line")
 }
 
@@ -310,6 +312,7 @@ func (c *config) check(f *flag.FlagSet) []error {
 	positive("max-in-flight", c.maxInFlight)
 	positive("max-in-flight-per-webhook", c.maxPerWebhook)
 	positive("max-waiting", c.maxWaiting)
+	c.checkAPI(bad)
 	// What waits comes back from `events` by offset, so events must outlive it.
 	if longest := c.giveUpAfter + c.hold; c.historyRetention < longest {
 		bad("history-retention", "%s is shorter than what a delivery may wait (--give-up-after and --hold, %s)", c.historyRetention, longest)

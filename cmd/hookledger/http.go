@@ -22,21 +22,18 @@ import (
 	"hookledger/projections/subscriptions"
 )
 
-// Limits of the HTTP server: a client that is slower is cut. Writing has no
-// limit of its own: what a handler waits for is bounded by the handler.
+// Limits of the HTTP server beside --read-timeout and --write-timeout: a client
+// that is slower is cut.
 const (
-	readHeaderTimeout = 5 * time.Second
-	readTimeout       = 30 * time.Second
-	writeTimeout      = 90 * time.Second
-	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = 32 << 10
+	idleTimeout    = 2 * time.Minute
+	maxHeaderBytes = 32 << 10
 )
 
 // serveHTTP serves until ctx ends, then lets requests under way finish.
-func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
+func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, limits apiConfig, log *slog.Logger) error {
 	server := &http.Server{
-		Handler: h, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		Handler: h, ReadHeaderTimeout: limits.readTimeout / 6, ReadTimeout: limits.readTimeout, WriteTimeout: limits.writeTimeout,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, DisableGeneralOptionsHandler: true,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug), // clients that misbehave are no news
 	}
 	ended := make(chan error, 1)

@@ -139,7 +139,7 @@ func serve(ctx context.Context, cfg *config, log *slog.Logger, std stdio) (err e
 	handler, err := api.New(api.Options{
 		Spec: document, Log: journal, Config: config, History: past, Sender: out, Guard: guard, Secrets: keys,
 		Mount:  map[string]http.Handler{"/livez": livez(), "/readyz": ready, "/metrics": metricsHandler(reg)},
-		Logger: log.With("part", "api"), Metrics: m.api,
+		Logger: log.With("part", "api"), Metrics: m.api, Limits: cfg.api.limits,
 	})
 	if err != nil {
 		return err
@@ -179,10 +179,10 @@ func serve(ctx context.Context, cfg *config, log *slog.Logger, std stdio) (err e
 		if err != nil {
 			return fmt.Errorf("listen for the profiler: %w", err)
 		}
-		actors = append(actors, actor{"pprof", func(ctx context.Context) error { return serveHTTP(ctx, profiler, profiles(), log) }})
+		actors = append(actors, actor{"pprof", func(ctx context.Context) error { return serveHTTP(ctx, profiler, profiles(), cfg.api, log) }})
 	}
 	actors = append(actors,
-		actor{"api", func(ctx context.Context) error { return serveHTTP(ctx, listener, handler, log) }},
+		actor{"api", func(ctx context.Context) error { return serveHTTP(ctx, listener, handler, cfg.api, log) }},
 		actor{"greeting", func(ctx context.Context) error {
 			return greet(ctx, at, config, keys, ready, listener, began, std)
 		}},

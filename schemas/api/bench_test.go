@@ -25,8 +25,10 @@ func BenchmarkPublish(b *testing.B) {
 		b.Fatal(err)
 	}
 	h, err := spec.Handler(api.Options{
-		Server:       &server{},
-		Authorize:    func(r *http.Request, _ api.Operation) (context.Context, error) { return r.Context(), nil },
+		Server: &server{},
+		Authorize: func(_ http.Header, r *http.Request, _ api.Operation) (context.Context, error) {
+			return r.Context(), nil
+		},
 		NewRequestID: func() string { return "req_1" },
 	})
 	if err != nil {

@@ -21,8 +21,8 @@ type Options struct {
 	// Server answers the operations. Required.
 	Server ServerInterface
 	// Authorize says who asks, and whether they may: it gets every operation with its scope, the public ones too, and
-	// returns the context that the handlers see. Its error is answered. Required.
-	Authorize func(r *http.Request, op Operation) (context.Context, error)
+	// returns the context that the handlers see. It may put headers into the answer. Its error is answered. Required.
+	Authorize func(answer http.Header, r *http.Request, op Operation) (context.Context, error)
 	// NewRequestID names requests that bring no well-formed X-Request-ID. Required.
 	NewRequestID func() string
 	// Observe, if set, is told of every answer once it is written: for log and metrics.
@@ -146,7 +146,7 @@ func (s *Spec) check(o Options, w http.ResponseWriter, r *http.Request, next htt
 	}
 	ex := of(r.Context())
 	ex.op = op
-	ctx, err := o.Authorize(r, *op)
+	ctx, err := o.Authorize(w.Header(), r, *op)
 	if err != nil {
 		WriteError(w, r, err)
 		return

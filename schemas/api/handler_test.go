@@ -42,7 +42,7 @@ func newFace(t *testing.T) *face {
 	var n atomic.Int64
 	h, err := spec.Handler(api.Options{
 		Server: f.server,
-		Authorize: func(r *http.Request, op api.Operation) (context.Context, error) {
+		Authorize: func(_ http.Header, r *http.Request, op api.Operation) (context.Context, error) {
 			f.op = op
 			if op.Scope != api.ScopeNone && r.Header.Get("X-API-Key") == "none" {
 				return nil, apierr.Unauthenticated()

@@ -136,7 +136,7 @@ func TestEveryErrorHasTheOneShapeAndItsStatus(t *testing.T) {
 		apierr.EventIDUsed("e"), apierr.AlreadyDelivered("del_1"), apierr.WebhookDeleted("del_1"), apierr.RetryRefused("del_1"), apierr.Expired("del_1"),
 		apierr.KeyInactive("key_1"), apierr.StaleVersion(`"2"`), apierr.TooLarge(1), apierr.FieldsTooLarge(1, []apierr.Field{{In: "body", Field: "/data", Message: "x"}}),
 		apierr.BadContentType("text/xml", []string{"application/json"}), apierr.Invalid(apierr.Field{In: "query", Field: "x", Message: "y"}),
-		apierr.Throttled(0), apierr.Internal(nil), apierr.NoLog(1500*time.Millisecond, nil), apierr.NoHistory(0, nil), apierr.NotReady(0, "starting"),
+		apierr.Throttled("key", 10, time.Second, 0), apierr.Throttled("in_flight", 10, 0, 0), apierr.Internal(nil), apierr.NoLog(1500*time.Millisecond, nil), apierr.NoHistory(0, nil), apierr.NotReady(0, "starting"),
 	} {
 		if e.Status != status[e.Code] {
 			t.Errorf("%s has status %d, want %d", e.Code, e.Status, status[e.Code])

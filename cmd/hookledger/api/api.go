@@ -53,6 +53,8 @@ type Options struct {
 	Secrets *secrets.Set
 	// Mount is what is served beside the API: /livez, /readyz, /metrics.
 	Mount map[string]http.Handler
+	// Limits bound what one caller may ask for; none by default.
+	Limits Limits
 	// Timeout bounds what a request waits for (default 10 s).
 	Timeout time.Duration
 	// Now and Random default to the clock and to crypto/rand.
@@ -67,6 +69,7 @@ type server struct {
 	Options
 	stats    *statsCache
 	lastUsed *lastUsed
+	limits   *limits
 }
 
 var _ api.ServerInterface = (*server)(nil)
@@ -89,7 +92,11 @@ func New(o Options) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{Options: o, stats: stats, lastUsed: newLastUsed()}
+	limits, err := newLimits(o.Limits, o.Now, o.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{Options: o, stats: stats, lastUsed: newLastUsed(), limits: limits}
 	handler, err := o.Spec.Handler(api.Options{
 		Server:       s,
 		Authorize:    s.authorize,
@@ -105,6 +112,8 @@ func New(o Options) (http.Handler, error) {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), o.Timeout)
 		defer cancel()
+		ctx, admitted := withAdmission(ctx)
+		defer func() { admitted.release() }()
 		handler.ServeHTTP(w, r.WithContext(ctx))
 	}), nil
 }
@@ -131,6 +140,7 @@ func (s *server) observe(r *http.Request, a api.Answer) {
 	switch {
 	case a.Status >= http.StatusInternalServerError:
 		level = slog.LevelError
+	case a.Status == http.StatusTooManyRequests: // who asks too much must not fill the log too
 	case a.Err != nil:
 		level = slog.LevelInfo
 	}

@@ -31,15 +31,20 @@ func who(ctx context.Context) principal {
 	return p
 }
 
-// authorize passes the barrier and finds out who asks. The barrier comes first,
-// so that a key that was revoked on any node is not found.
-func (s *server) authorize(r *http.Request, op api.Operation) (context.Context, error) {
+// authorize passes the barrier and finds out who asks, and whether they ask too
+// much. The barrier comes first, so that a key that was revoked on any node is not
+// found.
+func (s *server) authorize(answer http.Header, r *http.Request, op api.Operation) (context.Context, error) {
 	ctx := r.Context()
 	if op.Credential == api.CredentialNone {
 		return ctx, nil
 	}
+	source := s.limits.source(r)
 	credential, err := credentialOf(r)
 	if err != nil {
+		return nil, s.limits.failed(source, err)
+	}
+	if err := s.limits.mayTry(source, credential); err != nil {
 		return nil, err
 	}
 	if err := s.Config.Barrier(ctx); err != nil {
@@ -52,6 +57,10 @@ func (s *server) authorize(r *http.Request, op api.Operation) (context.Context, 
 		p, err = s.byToken(credential)
 	}
 	if err != nil {
+		return nil, s.limits.failed(source, err)
+	}
+	s.limits.proved(source, credential)
+	if err := s.limits.admit(ctx, answer, p); err != nil {
 		return nil, err
 	}
 	if op.Credential == api.CredentialJWT && p.actor.GetKind() == facts.ActorKind_ACTOR_KIND_API_KEY {

@@ -20,6 +20,10 @@ const source = "hookledger-api"
 func (s *server) PublishEvents(w http.ResponseWriter, r *http.Request, params api.PublishEventsParams) {
 	account := who(r.Context()).account
 	in := api.Events(r.Context())
+	if err := s.limits.publish(r.Context(), w.Header(), account, len(in)); err != nil {
+		api.WriteError(w, r, err)
+		return
+	}
 	now := s.Now().UTC().Truncate(time.Millisecond)
 	records := make([]ledger.Record, len(in))
 	out := api.EventsAccepted{Events: make([]api.EventAccepted, len(in))}

@@ -13,6 +13,7 @@ type Metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	events   prometheus.Counter
+	limited  *prometheus.CounterVec
 }
 
 // NewMetrics makes the metrics, unregistered.
@@ -28,6 +29,9 @@ func NewMetrics() *Metrics {
 		events: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "hookledger_api_events_accepted_total", Help: "Events that were made durable.",
 		}),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hookledger_api_limited_total", Help: "Requests answered 429, by the limit.",
+		}, []string{"limit"}),
 	}
 }
 
@@ -36,6 +40,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	m.requests.Describe(ch)
 	m.duration.Describe(ch)
 	m.events.Describe(ch)
+	m.limited.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
@@ -43,6 +48,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	m.requests.Collect(ch)
 	m.duration.Collect(ch)
 	m.events.Collect(ch)
+	m.limited.Collect(ch)
 }
 
 func (m *Metrics) answered(a api.Answer) {

@@ -2,6 +2,7 @@ package apierr
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"time"
@@ -216,9 +217,19 @@ func names(fields []Field) string {
 	return strings.Join(s, "; ")
 }
 
-// Throttled (429).
-func Throttled(after time.Duration) *Error {
-	return &Error{Status: http.StatusTooManyRequests, Code: RateLimited, Message: "too many requests", RetryAfter: max(after, time.Second)}
+// Throttled (429): a limit is reached, and what it is: quota in window (0: at the same time).
+func Throttled(limit string, quota int, window, after time.Duration) *Error {
+	e := &Error{
+		Status: http.StatusTooManyRequests, Code: RateLimited, RetryAfter: max(after, time.Second),
+		Details: map[string]any{"limit": limit, "quota": quota},
+	}
+	if window == 0 {
+		e.Message = fmt.Sprintf("too many requests at the same time: %d are answered for one account", quota)
+		return e
+	}
+	e.Details["window_seconds"] = int(math.Ceil(window.Seconds()))
+	e.Message = fmt.Sprintf("too much for the limit %q, %d in %s: ask again after %d s", limit, quota, window, e.RetryAfterSeconds())
+	return e
 }
 
 // Internal (500): a fault of ours; the cause is for the log.
