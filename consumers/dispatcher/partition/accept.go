@@ -173,7 +173,8 @@ func (m *Machine) nextSpill() (time.Duration, bool) {
 	return r.at + m.cfg.SpillAfter, e != nil && m.blocked(t.now, t.lanes[e.lane])
 }
 
-// toLanes appends the waiting record of an undecided request.
+// toLanes appends the waiting record of an undecided request. That of a new
+// round carries the fact that its retry was applied.
 func (m *Machine) toLanes(now Time, id uint32, e *entry, l *lane) {
 	w := m.workOf(e)
 	m.lift(id, e)
@@ -183,5 +184,8 @@ func (m *Machine) toLanes(now Time, id uint32, e *entry, l *lane) {
 		reason = facts.WaitReason_WAIT_REASON_HELD
 	}
 	w.stage, w.fact = toLane, nil
-	m.appendWaiting(now, w, e, reason, nil)
+	if w.opened != nil {
+		w.fact, w.opened = m.retryAsked(now, w, e, w.opened, e.order), nil
+	}
+	m.appendWaiting(now, w, e, reason, w.fact)
 }

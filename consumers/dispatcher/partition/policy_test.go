@@ -209,6 +209,45 @@ func TestNewRoundGoesOn(t *testing.T) {
 	}
 }
 
+// A new round that can't start is on the record as open, once, whoever owns the
+// partition when it starts.
+func TestNewRoundIsSeenWhileItWaits(t *testing.T) {
+	r := newRig(t)
+	r.cfg.Schedule = r.cfg.Schedule[:1]
+	r.own().request(0, 0).answer(failure)
+	r.until()
+	r.answer(failure).set(0, Paused)
+	n := len(r.attempts)
+	r.retry(0, 0, 0, true, 2).flying(0)
+	if len(r.attempts) != n+1 {
+		t.Fatalf("%d facts, want one", len(r.attempts)-n)
+	}
+	if f := r.last(); f.GetKind() != facts.FactKind_FACT_KIND_RETRY_ASKED || f.GetRound() != 1 || f.GetCommandOffset() != 1 || f.GetUpto() != 1 ||
+		f.GetAttempt() != 2 || f.GetEnd() != facts.End_END_UNSPECIFIED || f.GetNextRetryMs() != r.now.Wall {
+		t.Fatalf("the fact is %v", f)
+	}
+	r.retry(0, 0, 0, true, 2) // another customer names the round that ended
+	if r.last().GetKind() != facts.FactKind_FACT_KIND_RETRY_REFUSED {
+		t.Fatalf("a second retry of the same end: %v", r.last())
+	}
+	n = len(r.attempts)
+	r.own().pass(time.Hour).own().flying(0)
+	if len(r.attempts) != n {
+		t.Fatalf("the takeover says it again: %v", r.last())
+	}
+	r.set(0, Active).flying(1)
+	if s := r.flights[0]; s.Number != 3 || s.Round != 1 {
+		t.Fatalf("after the resume it sends %+v", s)
+	}
+	r.answer(success).lastIs(attemptFact, facts.End_END_DELIVERED, 0)
+	if len(r.attempts) != n+1 {
+		t.Fatalf("%d facts after the try, want one", len(r.attempts)-n)
+	}
+	if s := r.m.Stats(); s.Waiting != 0 || s.Undecided != 0 {
+		t.Fatalf("something is left: %+v", s)
+	}
+}
+
 func TestBodiesAreBounded(t *testing.T) {
 	r := newRig(t)
 	r.cfg.MaxBodyBytes, r.slots = 10, 0

@@ -25,7 +25,7 @@ func (m *Machine) appendWaiting(now Time, w *work, e *entry, reason facts.WaitRe
 		Fact: cut(fact), RoundStartedMs: w.roundStarted, HeldMs: w.held, LaneHeldMs: w.laneHeld,
 		MaybeRepeat: e.is(flagRepeat), Reopened: e.is(flagReopened),
 	}
-	if l.held && fact == nil {
+	if l.held && !isAttempt(fact) {
 		waiting.HeldSinceMs = wall(now, max(l.heldSince, e.due))
 	}
 	m.appendLane(now, w, &facts.LaneRecord{Record: &facts.LaneRecord_Waiting{Waiting: waiting}})

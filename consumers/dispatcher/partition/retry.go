@@ -20,8 +20,10 @@ type queued struct {
 //     stays held, and is due at resume. A receiver that asked to be left alone
 //     (Retry-After) is tried at once.
 //   - The round has ended and was named so: a new round, due now, whose attempt
-//     numbers go on. Its own offset names it. No retry_asked is said of it: the
-//     command is in `deliveries` for every reader.
+//     numbers go on. Its own offset names it. If it can't start (the webhook is
+//     paused, its breaker is open, there is no room), retry_asked is said of it
+//     with its lane record, so that the history shows the round as open; else
+//     its try says so.
 //   - Anything else is refused: the round ended meanwhile, or a retry that came
 //     before has opened another.
 func (m *Machine) judge(now Time, o uint64, r *facts.DeliveryRetry) {
@@ -66,6 +68,7 @@ func (m *Machine) reopen(now Time, o uint64, r *facts.DeliveryRetry, delivery id
 	_, e := m.enter(now, o, w)
 	e.flags |= flagReopened
 	e.attempts = max(r.GetAttempts(), inf.attempts)
+	w.opened = r
 	m.probe(now, e.lane)
 }
 
@@ -119,12 +122,18 @@ func (m *Machine) appendRetry(now Time, w *work, e *entry) {
 	w.record, w.asked = nil, nil
 	e.upto = w.askedAt
 	e.due = min(e.due, now.Mono)
-	f := m.newFact(now, w, e, facts.FactKind_FACT_KIND_RETRY_ASKED)
-	f.Actor, f.RequestId, f.CommandOffset = r.GetActor(), r.GetRequestId(), w.askedAt
-	f.NextRetryMs = now.Wall
+	f := m.retryAsked(now, w, e, r, w.askedAt)
 	w.settles = append(w.settles, w.askedAt)
 	w.stage, w.fact = toLane, f
 	m.appendWaiting(now, w, e, reason, f)
+}
+
+// retryAsked is the fact that a retry by hand was applied.
+func (m *Machine) retryAsked(now Time, w *work, e *entry, r *facts.DeliveryRetry, at uint64) *facts.AttemptFact {
+	f := m.newFact(now, w, e, facts.FactKind_FACT_KIND_RETRY_ASKED)
+	f.Actor, f.RequestId, f.CommandOffset = r.GetActor(), r.GetRequestId(), at
+	f.NextRetryMs = now.Wall
+	return f
 }
 
 // judgeQueued judges the retries that came while the delivery was busy.

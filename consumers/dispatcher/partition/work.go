@@ -76,6 +76,7 @@ type work struct {
 	endReason facts.EndReason
 	asked     *facts.DeliveryRetry
 	askedAt   uint64
+	opened    *facts.DeliveryRetry // by which its round was opened, until something says so
 	last      bool // the last word of a drain
 	ending    bool // counted in tenure.ending
 	floor     int64
