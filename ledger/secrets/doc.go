@@ -1,6 +1,6 @@
 // Package secrets holds the keys of an installation and everything that is
 // done with them: sealing signing secrets, making API keys, signing the local
-// tokens.
+// tokens and the cursors of lists.
 //
 // The key set is one JSON file of mode 0600, `keys/secrets.json` in the data
 // folder, or the same text from the environment. It has three rings of named
@@ -8,7 +8,7 @@
 //
 //	sealing   32 bytes, XChaCha20-Poly1305: what webhooks sign with, as it lies in the log
 //	api_keys  32 bytes, HMAC-SHA256: an API key is sk_ and base32hex(HMAC(master, key id))
-//	tokens    32 bytes, HMAC-SHA256: the local JWTs
+//	tokens    32 bytes, HMAC-SHA256: the local JWTs, and the tags of lists' cursors
 //
 // Promises:
 //   - What was made with an older key of a ring is opened as long as the ring has it.

@@ -325,7 +325,7 @@ type Event struct {
 	// Data As it was published. Null where it is unreadable or has outlived its retention.
 	Data json.RawMessage `json:"data"`
 
-	// Deliveries Without payloads; newest first.
+	// Deliveries Without payloads; in the order of their ids.
 	Deliveries []Delivery `json:"deliveries"`
 
 	// Event A name of the event catalogue, present or past.
@@ -594,7 +594,10 @@ type ListAPIKeysParams struct {
 	// Limit At most so many. Left out, all.
 	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor Where to go on, from `X-Next-Cursor` of the page before. Opaque.
+	// Cursor Where to go on, from `X-Next-Cursor` of the page before: opaque, good for 7 days, and for the same list with the
+	// same filters only, else 422. Whatever is inserted or deleted between two pages, a row that is there (under a filter:
+	// that passes it) all the while comes exactly once; one whose status changes meanwhile comes at most once, as it was
+	// when its page was read.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -603,6 +606,12 @@ type CreateAPIKeyParams struct {
 	// IdempotencyKey Kept for at least 24 hours. The same key and body gives the first answer again, with
 	// `Idempotency-Replayed: true`; another body under it is 409 `idempotency_request_mismatch`.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// GetAPIKeyParams defines parameters for GetAPIKey.
+type GetAPIKeyParams struct {
+	// IfNoneMatch ETags of what the caller has. 304 if one of them is that of what would be answered.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 }
 
 // RevokeAPIKeyParams defines parameters for RevokeAPIKey.
@@ -634,8 +643,14 @@ type GetEventParams struct {
 	// Limit At most so many.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor Where to go on, from `X-Next-Cursor` of the page before. Opaque.
+	// Cursor Where to go on, from `X-Next-Cursor` of the page before: opaque, good for 7 days, and for the same list with the
+	// same filters only, else 422. Whatever is inserted or deleted between two pages, a row that is there (under a filter:
+	// that passes it) all the while comes exactly once; one whose status changes meanwhile comes at most once, as it was
+	// when its page was read.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// IfNoneMatch ETags of what the caller has. 304 if one of them is that of what would be answered.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 }
 
 // ListWebhooksParams defines parameters for ListWebhooks.
@@ -643,7 +658,10 @@ type ListWebhooksParams struct {
 	// Limit At most so many. Left out, all.
 	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor Where to go on, from `X-Next-Cursor` of the page before. Opaque.
+	// Cursor Where to go on, from `X-Next-Cursor` of the page before: opaque, good for 7 days, and for the same list with the
+	// same filters only, else 422. Whatever is inserted or deleted between two pages, a row that is there (under a filter:
+	// that passes it) all the while comes exactly once; one whose status changes meanwhile comes at most once, as it was
+	// when its page was read.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -654,12 +672,21 @@ type CreateWebhookParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// GetDeliveryParams defines parameters for GetDelivery.
+type GetDeliveryParams struct {
+	// IfNoneMatch ETags of what the caller has. 304 if one of them is that of what would be answered.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+}
+
 // ListAttemptsParams defines parameters for ListAttempts.
 type ListAttemptsParams struct {
 	// Limit At most so many.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor Where to go on, from `X-Next-Cursor` of the page before. Opaque.
+	// Cursor Where to go on, from `X-Next-Cursor` of the page before: opaque, good for 7 days, and for the same list with the
+	// same filters only, else 422. Whatever is inserted or deleted between two pages, a row that is there (under a filter:
+	// that passes it) all the while comes exactly once; one whose status changes meanwhile comes at most once, as it was
+	// when its page was read.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -672,13 +699,14 @@ type RetryDeliveryParams struct {
 
 // DeleteWebhookParams defines parameters for DeleteWebhook.
 type DeleteWebhookParams struct {
-	// IfMatch The ETag of the version that this change is meant for, or `*`.
+	// IfMatch An ETag of the version that this change is meant for, or `*`. Only the version in it counts: new figures
+	// (`failure_count` and its sisters) don't stand in the way of a change.
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
 // GetWebhookParams defines parameters for GetWebhook.
 type GetWebhookParams struct {
-	// IfNoneMatch ETags of the versions that the caller has.
+	// IfNoneMatch ETags of what the caller has. 304 if one of them is that of what would be answered.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 }
 
@@ -688,7 +716,8 @@ type UpdateWebhookParams struct {
 	// `Idempotency-Replayed: true`; another body under it is 409 `idempotency_request_mismatch`.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
-	// IfMatch The ETag of the version that this change is meant for, or `*`.
+	// IfMatch An ETag of the version that this change is meant for, or `*`. Only the version in it counts: new figures
+	// (`failure_count` and its sisters) don't stand in the way of a change.
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
@@ -700,7 +729,10 @@ type ListDeliveriesParams struct {
 	// Limit At most so many.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor Where to go on, from `X-Next-Cursor` of the page before. Opaque.
+	// Cursor Where to go on, from `X-Next-Cursor` of the page before: opaque, good for 7 days, and for the same list with the
+	// same filters only, else 422. Whatever is inserted or deleted between two pages, a row that is there (under a filter:
+	// that passes it) all the while comes exactly once; one whose status changes meanwhile comes at most once, as it was
+	// when its page was read.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -710,7 +742,8 @@ type RotateWebhookSecretParams struct {
 	// `Idempotency-Replayed: true`; another body under it is 409 `idempotency_request_mismatch`.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
-	// IfMatch The ETag of the version that this change is meant for, or `*`.
+	// IfMatch An ETag of the version that this change is meant for, or `*`. Only the version in it counts: new figures
+	// (`failure_count` and its sisters) don't stand in the way of a change.
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
@@ -761,7 +794,7 @@ type ServerInterface interface {
 	DeleteAPIKey(w http.ResponseWriter, r *http.Request, keyID KeyID)
 	// GetAPIKey One API key
 	// (GET /api/v2/api-keys/{key_id})
-	GetAPIKey(w http.ResponseWriter, r *http.Request, keyID KeyID)
+	GetAPIKey(w http.ResponseWriter, r *http.Request, keyID KeyID, params GetAPIKeyParams)
 	// RevokeAPIKey Revoke an API key, keeping it on the record
 	// (POST /api/v2/api-keys/{key_id}/revoke)
 	RevokeAPIKey(w http.ResponseWriter, r *http.Request, keyID KeyID, params RevokeAPIKeyParams)
@@ -782,7 +815,7 @@ type ServerInterface interface {
 	CreateWebhook(w http.ResponseWriter, r *http.Request, params CreateWebhookParams)
 	// GetDelivery One delivery, with the payload that was sent
 	// (GET /api/v2/webhooks/deliveries/{delivery_id})
-	GetDelivery(w http.ResponseWriter, r *http.Request, deliveryID DeliveryID)
+	GetDelivery(w http.ResponseWriter, r *http.Request, deliveryID DeliveryID, params GetDeliveryParams)
 	// ListAttempts Every attempt of a delivery, oldest first
 	// (GET /api/v2/webhooks/deliveries/{delivery_id}/attempts)
 	ListAttempts(w http.ResponseWriter, r *http.Request, deliveryID DeliveryID, params ListAttemptsParams)
@@ -949,8 +982,32 @@ func (siw *ServerInterfaceWrapper) GetAPIKey(w http.ResponseWriter, r *http.Requ
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetAPIKeyParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.GetAPIKey(w, r, keyID)
+		siw.Handler.GetAPIKey(w, r, keyID, params)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1158,6 +1215,27 @@ func (siw *ServerInterfaceWrapper) GetEvent(w http.ResponseWriter, r *http.Reque
 		return
 	}
 
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetEvent(w, r, eventID, params)
 	}))
@@ -1271,8 +1349,32 @@ func (siw *ServerInterfaceWrapper) GetDelivery(w http.ResponseWriter, r *http.Re
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetDeliveryParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.GetDelivery(w, r, deliveryID)
+		siw.Handler.GetDelivery(w, r, deliveryID, params)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {

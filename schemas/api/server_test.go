@@ -46,7 +46,7 @@ func (s *server) DeleteAPIKey(w http.ResponseWriter, r *http.Request, _ string) 
 	api.WriteJSON(w, r, 200, api.Message{Message: "gone"})
 }
 
-func (s *server) GetAPIKey(w http.ResponseWriter, r *http.Request, _ string) {
+func (s *server) GetAPIKey(w http.ResponseWriter, r *http.Request, _ string, _ api.GetAPIKeyParams) {
 	api.WriteJSON(w, r, 200, key())
 }
 
@@ -90,7 +90,7 @@ func (s *server) CreateWebhook(w http.ResponseWriter, r *http.Request, _ api.Cre
 	api.WriteJSON(w, r, 201, api.WebhookWithSecret{Webhook: wh, Secret: secret})
 }
 
-func (s *server) GetDelivery(w http.ResponseWriter, r *http.Request, _ string) {
+func (s *server) GetDelivery(w http.ResponseWriter, r *http.Request, _ string, _ api.GetDeliveryParams) {
 	d := delivery()
 	end := "delivered"
 	d.End, d.Payload = &end, json.RawMessage(`{"data":{"n":1e400}}`)
@@ -121,7 +121,7 @@ func (s *server) GetWebhook(w http.ResponseWriter, r *http.Request, _ string, _ 
 	case s.fail != nil:
 		api.WriteError(w, r, s.fail)
 	default:
-		w.Header().Set("ETag", api.ETag(1))
+		w.Header().Set("ETag", api.VersionTag(1, ""))
 		api.WriteJSON(w, r, 200, webhook())
 	}
 }

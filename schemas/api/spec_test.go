@@ -134,7 +134,7 @@ func TestEveryErrorHasTheOneShapeAndItsStatus(t *testing.T) {
 		apierr.NoPath("/x"), apierr.NoWebhook("wh_1"), apierr.NoDelivery("del_1"), apierr.NoEvent("e"), apierr.NoAPIKey("key_1"),
 		apierr.BadMethod("PUT", []string{"GET"}), apierr.LostRace("wh_1"), apierr.TooManyWebhooks(3), apierr.KeyReused(), apierr.KeyInProgress(),
 		apierr.EventIDUsed("e"), apierr.AlreadyDelivered("del_1"), apierr.WebhookDeleted("del_1"), apierr.RetryRefused("del_1"), apierr.Expired("del_1"),
-		apierr.KeyInactive("key_1"), apierr.StaleVersion(`"2"`), apierr.TooLarge(1), apierr.FieldsTooLarge(1, []apierr.Field{{In: "body", Field: "/data", Message: "x"}}),
+		apierr.KeyInactive("key_1"), apierr.StaleVersion(2), apierr.TooLarge(1), apierr.FieldsTooLarge(1, []apierr.Field{{In: "body", Field: "/data", Message: "x"}}),
 		apierr.BadContentType("text/xml", []string{"application/json"}), apierr.Invalid(apierr.Field{In: "query", Field: "x", Message: "y"}),
 		apierr.Throttled("key", 10, time.Second, 0), apierr.Throttled("in_flight", 10, 0, 0), apierr.Internal(nil), apierr.NoLog(1500*time.Millisecond, nil), apierr.NoHistory(0, nil), apierr.NotReady(0, "starting"),
 	} {
@@ -192,14 +192,26 @@ func TestServedDocument(t *testing.T) {
 	}
 }
 
-func TestMatchETag(t *testing.T) {
-	for header, want := range map[string]bool{
-		`"3"`: true, `W/"3"`: true, `"1", "3"`: true, `"1","2"`: false, `*`: true, ` * `: true, ``: false, `3`: true, `"33"`: false,
-		`"3`: false, `,, "3"`: true, `1, 3`: true, `W/`: false, `""`: false,
+func TestEntityTags(t *testing.T) {
+	tag := VersionTag(3, "figures")
+	if !strings.HasPrefix(tag, `W/"3-`) || tag == VersionTag(3, "others") || tag == VersionTag(4, "figures") || tag != VersionTag(3, "figures") {
+		t.Errorf("the tag is %s", tag)
+	}
+	bare := strings.TrimPrefix(tag, "W/")
+	for header, want := range map[string]struct{ version, all bool }{
+		tag: {true, true}, bare: {true, true}, `"1", ` + tag: {true, true}, `"3"`: {true, false}, `W/"3-0"`: {true, false}, `3`: {true, false},
+		`"1", "3"`: {true, false}, `1, 3`: {true, false}, `,, "3"`: {true, false}, `*`: {true, true}, ` * `: {true, true},
+		`"1","2"`: {}, ``: {}, `"33"`: {}, `"33-3"`: {}, `"3`: {}, `W/`: {}, `""`: {}, `"-"`: {}, `"*"`: {},
 	} {
-		if got := MatchETag(header, ETag(3)); got != want {
+		if got := MatchVersion(header, 3); got != want.version {
+			t.Errorf("MatchVersion(%q) = %v", header, got)
+		}
+		if got := MatchETag(header, tag); got != want.all {
 			t.Errorf("MatchETag(%q) = %v", header, got)
 		}
+	}
+	if a, b := ContentTag([]byte("a")), ContentTag([]byte("b")); a == b || !strings.HasPrefix(a, `"`) {
+		t.Errorf("tags of contents are %s and %s", a, b)
 	}
 }
 

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"time"
 
 	"hookledger/ledger"
+	"hookledger/ledger/ids"
 	"hookledger/projections/subscriptions"
 	"hookledger/schemas/api"
 	"hookledger/schemas/api/apierr"
@@ -19,11 +21,13 @@ import (
 type call struct {
 	operation, target string
 	webhook           []byte
+	gone              func(target string) *apierr.Error
 	run               func(ctx context.Context) (status int, answer any, err error)
 }
 
-// perform runs a call; a repeat gets the recorded answer. A call that fails
-// before it had an effect gives its claim back, so that it can be repeated.
+// perform runs a call; a repeat gets the recorded answer. A call that failed
+// without an effect gives its claim back, so that it can be made again. One of
+// which that is not known keeps it: a repeat is 409 until the claim lapses.
 func (s *server) perform(w http.ResponseWriter, r *http.Request, key *api.IdempotencyKey, c call) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), s.Timeout+30*time.Second)
 	defer cancel()
@@ -41,13 +45,10 @@ func (s *server) perform(w http.ResponseWriter, r *http.Request, key *api.Idempo
 		switch verdict.Kind {
 		case subscriptions.Applied:
 		case subscriptions.Repeat:
-			first, err := s.first(ctx, w, started, verdict)
-			if err != nil {
-				api.WriteError(w, r, err)
-				return
-			}
-			answered := first.GetCallAnswered()
-			api.WriteBody(w, int(answered.GetStatus()), answered.GetBody())
+			s.recorded(ctx, w, r, started, verdict)
+			return
+		case subscriptions.NotFound: // its webhook was deleted meanwhile
+			api.WriteError(w, r, c.gone(c.target))
 			return
 		default:
 			api.WriteError(w, r, refusal(verdict, c.target))
@@ -59,7 +60,7 @@ func (s *server) perform(w http.ResponseWriter, r *http.Request, key *api.Idempo
 	if err == nil {
 		body, err = encode(answer)
 	}
-	if started != nil {
+	if started != nil && !unsettled(err) {
 		answered := &facts.CallAnswered{StartedId: started.GetFactId()}
 		if err == nil {
 			answered.Status, answered.Body = uint32(status), body
@@ -76,6 +77,42 @@ func (s *server) perform(w http.ResponseWriter, r *http.Request, key *api.Idempo
 		return
 	}
 	api.WriteBody(w, status, body)
+}
+
+// replayed answers a repeat of a call, if it is one, without looking for what
+// the call is about.
+func (s *server) replayed(w http.ResponseWriter, r *http.Request, key *api.IdempotencyKey) bool {
+	if key == nil || *key == "" {
+		return false
+	}
+	ctx, cancel := s.bounded(r)
+	defer cancel()
+	fact := s.command(r, key)
+	fact.FactId, fact.Rules = make([]byte, ids.Size), subscriptions.Rules
+	fact.FactId[0] = 1 // any will do: it is never appended
+	fact.Change = &facts.ConfigFact_CallStarted{CallStarted: &facts.CallStarted{}}
+	verdict := s.Config.Precheck(fact)
+	if verdict.Kind != subscriptions.Repeat {
+		return false
+	}
+	s.recorded(ctx, w, r, fact, verdict)
+	return true
+}
+
+// recorded answers as the first call was.
+func (s *server) recorded(ctx context.Context, w http.ResponseWriter, r *http.Request, started *facts.ConfigFact, v subscriptions.Verdict) {
+	first, err := s.first(ctx, w, started, v)
+	if err != nil {
+		api.WriteError(w, r, err)
+		return
+	}
+	answered := first.GetCallAnswered()
+	api.WriteBody(w, int(answered.GetStatus()), answered.GetBody())
+}
+
+func unsettled(err error) bool {
+	e, ok := errors.AsType[*apierr.Error](err)
+	return ok && e.Unsettled
 }
 
 // encode is what api.WriteJSON writes, as bytes that can be recorded. The
@@ -106,11 +143,17 @@ func encode(v any) ([]byte, error) {
 	return bytes.Replace(b.Bytes(), []byte(name+"null"), append([]byte(name), verbatim...), 1), nil
 }
 
-// answer writes v with what is verbatim in it.
-func answer(w http.ResponseWriter, r *http.Request, v any) {
+// answer writes v with what is verbatim in it, or that the caller has it already.
+func answer(w http.ResponseWriter, r *http.Request, ifNoneMatch *string, v any) {
 	body, err := encode(v)
 	if err != nil {
 		api.WriteError(w, r, err)
+		return
+	}
+	tag := api.ContentTag(body)
+	w.Header().Set("ETag", tag)
+	if ifNoneMatch != nil && api.MatchETag(*ifNoneMatch, tag) {
+		w.WriteHeader(http.StatusNotModified)
 		return
 	}
 	api.WriteBody(w, http.StatusOK, body)

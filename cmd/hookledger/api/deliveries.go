@@ -1,9 +1,12 @@
 package api
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,7 +24,11 @@ func (s *server) ListDeliveries(w http.ResponseWriter, r *http.Request, webhookI
 		api.WriteError(w, r, err)
 		return
 	}
-	page, err := deliveryPage(params.Limit, params.Cursor)
+	of := listing{name: "deliveries", account: hook.Account, of: webhookID}
+	if params.Status != nil {
+		of.filter = string(*params.Status)
+	}
+	page, err := s.deliveryPage(of, params.Limit, params.Cursor)
 	if err != nil {
 		api.WriteError(w, r, err)
 		return
@@ -38,12 +45,12 @@ func (s *server) ListDeliveries(w http.ResponseWriter, r *http.Request, webhookI
 	for i := range list {
 		out[i] = renderDelivery(&list[i], nil)
 	}
-	api.NextPage(w, r, deliveryCursor(next))
+	api.NextPage(w, r, s.cursor(of, idPlace(next)))
 	api.WriteJSON(w, r, http.StatusOK, out)
 }
 
 // GetDelivery answers one delivery with the payload that was sent.
-func (s *server) GetDelivery(w http.ResponseWriter, r *http.Request, deliveryID api.DeliveryID) {
+func (s *server) GetDelivery(w http.ResponseWriter, r *http.Request, deliveryID api.DeliveryID, params api.GetDeliveryParams) {
 	d, err := s.delivery(r, deliveryID)
 	if err != nil {
 		api.WriteError(w, r, err)
@@ -54,7 +61,7 @@ func (s *server) GetDelivery(w http.ResponseWriter, r *http.Request, deliveryID 
 		api.WriteError(w, r, err)
 		return
 	}
-	answer(w, r, out)
+	answer(w, r, params.IfNoneMatch, out)
 }
 
 // whole is a delivery with payload and figures.
@@ -68,9 +75,16 @@ func (s *server) whole(r *http.Request, d *history.Delivery) (api.Delivery, erro
 		return api.Delivery{}, apierr.NoHistory(time.Second, err)
 	}
 	out := renderDelivery(d, payload)
+	out.Stats = statsOfTries(attempts)
+	return out, nil
+}
+
+// statsOfTries are the figures over the tries among a delivery's facts.
+func statsOfTries(attempts []history.Attempt) *api.DeliveryStats {
 	stats := new(api.DeliveryStats)
 	var total time.Duration
-	for _, a := range attempts {
+	for i := range attempts {
+		a := &attempts[i]
 		if a.Kind != facts.FactKind_FACT_KIND_ATTEMPT {
 			continue
 		}
@@ -86,13 +100,19 @@ func (s *server) whole(r *http.Request, d *history.Delivery) (api.Delivery, erro
 		total += a.Duration
 	}
 	stats.TotalDurationMs = milliseconds(total)
-	out.Stats = stats
-	return out, nil
+	return stats
 }
 
-// ListAttempts answers every try of a delivery, oldest first.
+// ListAttempts answers every try of a delivery, oldest first: by round, number,
+// and id, which counts up as tries start.
 func (s *server) ListAttempts(w http.ResponseWriter, r *http.Request, deliveryID api.DeliveryID, params api.ListAttemptsParams) {
 	d, err := s.delivery(r, deliveryID)
+	if err != nil {
+		api.WriteError(w, r, err)
+		return
+	}
+	of := listing{name: "attempts", account: d.Account, of: deliveryID}
+	after, err := s.place(of, params.Cursor, attemptPlaceSize)
 	if err != nil {
 		api.WriteError(w, r, err)
 		return
@@ -102,34 +122,31 @@ func (s *server) ListAttempts(w http.ResponseWriter, r *http.Request, deliveryID
 		api.WriteError(w, r, apierr.NoHistory(time.Second, err))
 		return
 	}
+	attempts = slices.DeleteFunc(attempts, func(a history.Attempt) bool {
+		return a.Kind != facts.FactKind_FACT_KIND_ATTEMPT || bytes.Compare(attemptPlace(&a), after) <= 0
+	})
+	slices.SortFunc(attempts, func(a, b history.Attempt) int { return bytes.Compare(attemptPlace(&a), attemptPlace(&b)) })
 	limit := defaultPage
 	if params.Limit != nil {
 		limit = *params.Limit
 	}
-	after := ids.ID{}
-	if params.Cursor != nil {
-		if after, err = ids.Parse(ids.Attempt, *params.Cursor); err != nil {
-			api.WriteError(w, r, badCursor())
-			return
-		}
+	if len(attempts) > limit {
+		attempts = attempts[:limit]
+		api.NextPage(w, r, s.cursor(of, attemptPlace(&attempts[limit-1])))
 	}
-	out := []api.Attempt{}
-	seen := after.IsZero()
+	out := make([]api.Attempt, len(attempts))
 	for i := range attempts {
-		a := attempts[i]
-		switch {
-		case a.Kind != facts.FactKind_FACT_KIND_ATTEMPT:
-		case !seen:
-			seen = a.ID == after
-		case len(out) == limit:
-			api.NextPage(w, r, out[limit-1].AttemptID)
-			api.WriteJSON(w, r, http.StatusOK, out)
-			return
-		default:
-			out = append(out, renderAttempt(a))
-		}
+		out[i] = renderAttempt(attempts[i])
 	}
 	api.WriteJSON(w, r, http.StatusOK, out)
+}
+
+const attemptPlaceSize = 8 + 4 + ids.Size
+
+// attemptPlace is the key by which a delivery's tries are ordered.
+func attemptPlace(a *history.Attempt) []byte {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, attemptPlaceSize), a.Round)
+	return append(binary.BigEndian.AppendUint32(b, a.Number), a.ID[:]...)
 }
 
 // delivery is the account's delivery by its text id, deleted webhooks' too.
@@ -147,25 +164,14 @@ func (s *server) delivery(r *http.Request, text string) (*history.Delivery, erro
 
 const defaultPage = 50
 
-func deliveryPage(limit *int, cursor *api.Cursor) (history.Page, error) {
+func (s *server) deliveryPage(of listing, limit *int, cursor *api.Cursor) (history.Page, error) {
 	page := history.Page{Limit: defaultPage}
 	if limit != nil {
 		page.Limit = *limit
 	}
-	if cursor != nil {
-		var err error
-		if page.Cursor, err = ids.Parse(ids.Delivery, *cursor); err != nil {
-			return page, badCursor()
-		}
-	}
-	return page, nil
-}
-
-func deliveryCursor(next ids.ID) string {
-	if next.IsZero() {
-		return ""
-	}
-	return next.Text(ids.Delivery)
+	place, err := s.place(of, cursor, ids.Size)
+	page.Cursor = idAt(place)
+	return page, err
 }
 
 func statusOf(s api.DeliveryStatus) history.Status {

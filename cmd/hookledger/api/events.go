@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -89,7 +90,9 @@ func (s *server) GetEvent(w http.ResponseWriter, r *http.Request, eventID api.Ev
 		api.WriteError(w, r, missing(err, apierr.NoEvent(eventID)))
 		return
 	}
-	page, err := deliveryPage(params.Limit, params.Cursor)
+	// An id may come to name another event: the cursor is of this record's.
+	of := listing{name: "event", account: account, of: fmt.Sprintf("%d/%d", e.Partition, e.Offset)}
+	page, err := s.deliveryPage(of, params.Limit, params.Cursor)
 	if err != nil {
 		api.WriteError(w, r, err)
 		return
@@ -107,6 +110,6 @@ func (s *server) GetEvent(w http.ResponseWriter, r *http.Request, eventID api.Ev
 	for i := range list {
 		out.Deliveries[i] = renderDelivery(&list[i], nil)
 	}
-	api.NextPage(w, r, deliveryCursor(next))
-	answer(w, r, out)
+	api.NextPage(w, r, s.cursor(of, idPlace(next)))
+	answer(w, r, params.IfNoneMatch, out)
 }

@@ -14,17 +14,18 @@ import (
 
 // ListAPIKeys lists the account's keys, newest first.
 func (s *server) ListAPIKeys(w http.ResponseWriter, r *http.Request, params api.ListAPIKeysParams) {
-	before, limit, err := offsetPage(params.Limit, params.Cursor)
+	of := listing{name: "api-keys", account: who(r.Context()).account}
+	before, limit, err := s.offsetPage(of, params.Limit, params.Cursor)
 	if err != nil {
 		api.WriteError(w, r, err)
 		return
 	}
-	list, next := s.Config.APIKeys(who(r.Context()).account, before, limit)
+	list, next := s.Config.APIKeys(of.account, before, limit)
 	out := make([]api.APIKey, len(list))
 	for i, k := range list {
-		out[i] = s.renderKey(k.Fact())
+		out[i] = renderKey(k.Fact(), s.Now(), s.lastUsed.of(k.ID))
 	}
-	api.NextPage(w, r, offsetCursor(next))
+	api.NextPage(w, r, s.cursor(of, offsetPlace(next)))
 	api.WriteJSON(w, r, http.StatusOK, out)
 }
 
@@ -67,13 +68,13 @@ func (s *server) CreateAPIKey(w http.ResponseWriter, r *http.Request, params api
 }
 
 // GetAPIKey answers one key.
-func (s *server) GetAPIKey(w http.ResponseWriter, r *http.Request, keyID api.KeyID) {
+func (s *server) GetAPIKey(w http.ResponseWriter, r *http.Request, keyID api.KeyID, params api.GetAPIKeyParams) {
 	k, ok := s.Config.APIKey(who(r.Context()).account, keyID)
 	if !ok {
 		api.WriteError(w, r, apierr.NoAPIKey(keyID))
 		return
 	}
-	api.WriteJSON(w, r, http.StatusOK, s.renderKey(k.Fact()))
+	answer(w, r, params.IfNoneMatch, renderKey(k.Fact(), s.Now(), s.lastUsed.of(keyID)))
 }
 
 // DeleteAPIKey removes a key; it stops working.
@@ -88,22 +89,31 @@ func (s *server) DeleteAPIKey(w http.ResponseWriter, r *http.Request, keyID api.
 // RevokeAPIKey stops a key and keeps it on the record.
 func (s *server) RevokeAPIKey(w http.ResponseWriter, r *http.Request, keyID api.KeyID, params api.RevokeAPIKeyParams) {
 	fact := s.command(r, params.IdempotencyKey)
-	fact.Change = &facts.ConfigFact_ApiKeyRevoked{ApiKeyRevoked: &facts.ApiKeyRevoked{KeyId: keyID}}
-	s.keyChange(w, r, fact, keyID, func(*facts.ConfigFact) (int, any, error) {
+	used := s.lastUsed.of(keyID)
+	revoked := &facts.ApiKeyRevoked{KeyId: keyID}
+	if fact.GetIdempotency() != nil {
+		revoked.LastUsedMs = millisOf(used)
+	}
+	fact.Change = &facts.ConfigFact_ApiKeyRevoked{ApiKeyRevoked: revoked}
+	s.keyChange(w, r, fact, keyID, func(stands *facts.ConfigFact) (int, any, error) {
 		k, ok := s.Config.APIKey(fact.GetAccount(), keyID)
 		if !ok {
 			return 0, nil, apierr.NoAPIKey(keyID)
 		}
-		return http.StatusOK, s.renderKey(k.Fact()), nil
+		if stands.GetIdempotency() != nil { // what the first answer showed
+			used = timeOf(stands.GetApiKeyRevoked().GetLastUsedMs())
+		}
+		return http.StatusOK, renderKey(k.Fact(), s.Now(), used), nil
 	})
 }
 
 // RotateAPIKey makes a key like the old one, which stops working.
 func (s *server) RotateAPIKey(w http.ResponseWriter, r *http.Request, keyID api.KeyID, params api.RotateAPIKeyParams) {
+	// A repeat is answered though the old key was deleted since: the fold says
+	// which it is, and knows nothing of a key that is not there.
 	old, ok := s.Config.APIKey(who(r.Context()).account, keyID)
 	if !ok {
-		api.WriteError(w, r, apierr.NoAPIKey(keyID))
-		return
+		old = &subscriptions.APIKey{}
 	}
 	fact := s.command(r, params.IdempotencyKey)
 	expires := int64(0)
@@ -170,11 +180,12 @@ func (s *server) newKey(name string, scopes []string, created, expires int64) (*
 	}, nil
 }
 
-func (s *server) renderKey(k *facts.ApiKey) api.APIKey {
+// renderKey is a key as the API shows it at a time, used last at another.
+func renderKey(k *facts.ApiKey, now, used time.Time) api.APIKey {
 	out := api.APIKey{
 		KeyID: k.GetKeyId(), KeyPrefix: k.GetKeyPrefix(), Name: k.GetName(), CreatedAt: millis(k.GetCreatedMs()),
-		LastUsedAt: api.NewTime(s.lastUsed.of(k.GetKeyId())),
-		IsActive:   k.GetRevokedMs() == 0 && (k.GetExpiresMs() == 0 || k.GetExpiresMs() > s.Now().UnixMilli()),
+		LastUsedAt: api.NewTime(used),
+		IsActive:   k.GetRevokedMs() == 0 && (k.GetExpiresMs() == 0 || k.GetExpiresMs() > now.UnixMilli()),
 	}
 	for _, sc := range k.GetScopes() {
 		out.Scopes = append(out.Scopes, api.Scope(sc))
@@ -188,10 +199,11 @@ func (s *server) renderKey(k *facts.ApiKey) api.APIKey {
 	return out
 }
 
+// renderWithValue is a key as it was made, with its value: so a repeat shows the same.
 func (s *server) renderWithValue(k *facts.ApiKey) (api.APIKeyWithValue, error) {
 	value, err := s.Secrets.APIKey(k.GetMasterId(), k.GetKeyId())
 	if err != nil {
 		return api.APIKeyWithValue{}, apierr.Internal(err)
 	}
-	return api.APIKeyWithValue{APIKey: s.renderKey(k), Key: value.Reveal()}, nil
+	return api.APIKeyWithValue{APIKey: renderKey(k, time.UnixMilli(k.GetCreatedMs()), time.Time{}), Key: value.Reveal()}, nil
 }

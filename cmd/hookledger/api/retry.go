@@ -24,12 +24,15 @@ const (
 
 // RetryDelivery asks for a delivery to be tried now.
 func (s *server) RetryDelivery(w http.ResponseWriter, r *http.Request, deliveryID api.DeliveryID, params api.RetryDeliveryParams) {
+	if s.replayed(w, r, params.IdempotencyKey) { // also while the history is away
+		return
+	}
 	d, err := s.delivery(r, deliveryID)
 	if err != nil {
 		api.WriteError(w, r, err)
 		return
 	}
-	c := call{operation: "retry", target: deliveryID, run: func(ctx context.Context) (int, any, error) {
+	c := call{operation: "retry", target: deliveryID, gone: apierr.WebhookDeleted, run: func(ctx context.Context) (int, any, error) {
 		out, err := s.retry(ctx, r, d)
 		return http.StatusOK, out, err
 	}}
@@ -67,6 +70,12 @@ func (s *server) retry(ctx context.Context, r *http.Request, d *history.Delivery
 		}
 		return none, apierr.NoLog(time.Second, err)
 	}
+	// What the answer needs is asked for now: once the command is appended there
+	// is an answer, whatever becomes of the history.
+	payload, err := s.History.Payload(ctx, d)
+	if err != nil && !errors.Is(err, history.ErrPayloadExpired) {
+		return none, apierr.NoHistory(time.Second, err)
+	}
 	p := who(r.Context())
 	at, err := s.durable(ctx, s.Log.CommandRecord(&facts.DeliveryCommand{Command: &facts.DeliveryCommand_Retry{
 		Retry: &facts.DeliveryRetry{
@@ -78,7 +87,7 @@ func (s *server) retry(ctx context.Context, r *http.Request, d *history.Delivery
 	if err != nil {
 		return none, err
 	}
-	return s.effect(ctx, r, d, uint64(at.Offset))
+	return s.effect(ctx, r, d, payload, uint64(at.Offset))
 }
 
 // made is how many tries a new round goes on from: by their numbers, for one
@@ -113,45 +122,42 @@ func (s *server) current(ctx context.Context, d *history.Delivery) (*history.Del
 // effect is the delivery as it stands after the command: as the history shows
 // it once the dispatcher has applied it, or, while that takes its time, as the
 // command will have it: due now.
-func (s *server) effect(ctx context.Context, r *http.Request, d *history.Delivery, offset uint64) (api.Delivery, error) {
-	deadline := time.NewTimer(effectWait)
-	defer deadline.Stop()
+func (s *server) effect(ctx context.Context, r *http.Request, d *history.Delivery, payload []byte, offset uint64) (api.Delivery, error) {
+	waiting, cancel := context.WithTimeout(ctx, effectWait)
+	defer cancel()
 	poll := time.NewTicker(effectPoll)
 	defer poll.Stop()
 	for {
 		select {
-		case <-ctx.Done():
-			return api.Delivery{}, apierr.Unsettled(time.Second, ctx.Err())
-		case <-deadline.C:
-			out := renderDelivery(d, nil)
+		case <-waiting.Done():
+			out := renderDelivery(d, payload)
 			out.Status, out.NextRetryAt, out.CompletedAt, out.End = api.DeliveryStatusRetrying, api.NewTime(s.Now()), nil, nil
-			if d.Attempts == 0 {
+			switch {
+			case d.Ended(): // a new round, named by its command
+				out.Round = int64(offset)
+			case d.Attempts == 0:
 				out.Status = api.DeliveryStatusPending
 			}
-			payload, err := s.History.Payload(ctx, d)
-			if err != nil {
-				return out, apierr.NoHistory(time.Second, err)
-			}
-			out.Payload = payload
 			return out, nil
 		case <-poll.C:
 		}
-		attempts, err := s.History.Attempts(ctx, d)
+		attempts, err := s.History.Attempts(waiting, d)
 		if err != nil {
 			continue // the history has a moment; the command stands
 		}
 		for i := range attempts {
-			a := &attempts[i]
-			if a.RequestID != api.RequestID(r.Context()) {
-				continue
-			}
-			if a.Kind == facts.FactKind_FACT_KIND_RETRY_REFUSED {
+			if attempts[i].Kind == facts.FactKind_FACT_KIND_RETRY_REFUSED && attempts[i].RequestID == api.RequestID(r.Context()) {
 				return api.Delivery{}, apierr.RetryRefused(d.ID.Text(ids.Delivery))
 			}
 		}
-		now, err := s.History.Delivery(ctx, d.Account, d.ID)
-		if err == nil && now.Upto >= offset {
-			return s.whole(r.WithContext(ctx), now)
+		now, err := s.History.Delivery(waiting, d.Account, d.ID)
+		if err != nil || now.Upto < offset {
+			continue
 		}
+		out := renderDelivery(now, payload)
+		if attempts, err = s.History.Attempts(waiting, now); err == nil {
+			out.Stats = statsOfTries(attempts)
+		}
+		return out, nil
 	}
 }

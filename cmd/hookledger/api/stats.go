@@ -10,12 +10,45 @@ import (
 	"hookledger/ledger/ids"
 	"hookledger/projections/history"
 	"hookledger/projections/subscriptions"
+	facts "hookledger/schemas/proto/hookledger/facts/v1"
 )
 
 // webhookStats are a webhook's figures and when they were true; zero for never asked.
 type webhookStats struct {
 	history.WebhookStats
 	asOf time.Time
+}
+
+// fact is the figures as the fact of a change keeps them for its replays.
+func (s webhookStats) fact() *facts.Figures {
+	return &facts.Figures{
+		FailureCount: uint64(s.FailureCount), LastFailureMs: millisOf(s.LastFailureAt),
+		LastSuccessMs: millisOf(s.LastSuccessAt), AsOfMs: millisOf(s.asOf),
+	}
+}
+
+func statsOf(f *facts.Figures) webhookStats {
+	return webhookStats{
+		WebhookStats: history.WebhookStats{
+			FailureCount: int(f.GetFailureCount()), LastFailureAt: timeOf(f.GetLastFailureMs()), LastSuccessAt: timeOf(f.GetLastSuccessMs()),
+		},
+		asOf: timeOf(f.GetAsOfMs()),
+	}
+}
+
+// millisOf and timeOf keep the zero time, which stands for none.
+func millisOf(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func timeOf(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
 }
 
 // statsCache keeps the last figures of each webhook, so that an unreachable

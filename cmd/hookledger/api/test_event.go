@@ -25,7 +25,7 @@ func (s *server) TestWebhook(w http.ResponseWriter, r *http.Request, webhookID a
 		return
 	}
 	s.perform(w, r, params.IdempotencyKey, call{
-		operation: "test", target: webhookID, webhook: hook.ID[:],
+		operation: "test", target: webhookID, webhook: hook.ID[:], gone: apierr.NoWebhook,
 		run: func(ctx context.Context) (int, any, error) {
 			result, err := s.sendTest(ctx, r, hook)
 			return http.StatusOK, result, err

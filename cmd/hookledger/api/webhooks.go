@@ -1,10 +1,9 @@
 package api
 
 import (
-	"errors"
+	"encoding/binary"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
 	"hookledger/ledger/ids"
@@ -24,18 +23,19 @@ func (s *server) ListEventNames(w http.ResponseWriter, r *http.Request) {
 
 // ListWebhooks lists the account's webhooks, newest first.
 func (s *server) ListWebhooks(w http.ResponseWriter, r *http.Request, params api.ListWebhooksParams) {
-	before, limit, err := offsetPage(params.Limit, params.Cursor)
+	of := listing{name: "webhooks", account: who(r.Context()).account}
+	before, limit, err := s.offsetPage(of, params.Limit, params.Cursor)
 	if err != nil {
 		api.WriteError(w, r, err)
 		return
 	}
-	list, next := s.Config.Webhooks(who(r.Context()).account, before, limit)
-	stats := s.stats.of(r.Context(), who(r.Context()).account, list...)
+	list, next := s.Config.Webhooks(of.account, before, limit)
+	stats := s.stats.of(r.Context(), of.account, list...)
 	out := make([]api.Webhook, len(list))
 	for i, hook := range list {
 		out[i] = render(hook, stats[hook.ID])
 	}
-	api.NextPage(w, r, offsetCursor(next))
+	api.NextPage(w, r, s.cursor(of, offsetPlace(next)))
 	api.WriteJSON(w, r, http.StatusOK, out)
 }
 
@@ -97,7 +97,7 @@ func (s *server) CreateWebhook(w http.ResponseWriter, r *http.Request, params ap
 	}
 	hook := created.GetWebhookCreated().GetWebhook()
 	out := api.WebhookWithSecret{Webhook: renderFact(hook, webhookStats{}), Secret: secret.Reveal()}
-	w.Header().Set("ETag", api.ETag(int64(hook.GetVersion())))
+	w.Header().Set("ETag", etag(hook.GetVersion(), webhookStats{}))
 	w.Header().Set("Location", "/api/v2/webhooks/"+out.WebhookID)
 	api.WriteJSON(w, r, http.StatusCreated, out)
 }
@@ -109,13 +109,14 @@ func (s *server) GetWebhook(w http.ResponseWriter, r *http.Request, webhookID ap
 		api.WriteError(w, r, err)
 		return
 	}
-	tag := etag(hook)
+	stats := s.stats.of(r.Context(), hook.Account, hook)[hook.ID]
+	tag := etag(hook.Version, stats)
 	w.Header().Set("ETag", tag)
 	if params.IfNoneMatch != nil && api.MatchETag(*params.IfNoneMatch, tag) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	api.WriteJSON(w, r, http.StatusOK, render(hook, s.stats.of(r.Context(), hook.Account, hook)[hook.ID]))
+	api.WriteJSON(w, r, http.StatusOK, render(hook, stats))
 }
 
 // UpdateWebhook applies the fields that were given to the version that is
@@ -132,22 +133,25 @@ func (s *server) UpdateWebhook(w http.ResponseWriter, r *http.Request, webhookID
 			return
 		}
 	}
+	var stats webhookStats
 	s.change(w, r, webhookID, params.IfMatch, func(hook *subscriptions.Webhook) (*facts.ConfigFact, error) {
 		fact := s.command(r, params.IdempotencyKey)
 		after, fields := patched(hook, &in)
 		after.UpdatedMs, after.Version = fact.GetAtMs(), hook.Version+1
-		fact.Change = &facts.ConfigFact_WebhookUpdated{WebhookUpdated: &facts.WebhookUpdated{
-			ExpectedVersion: hook.Version, Webhook: after, Fields: fields,
-		}}
+		updated := &facts.WebhookUpdated{ExpectedVersion: hook.Version, Webhook: after, Fields: fields}
+		stats = s.stats.of(r.Context(), hook.Account, hook)[hook.ID]
+		if fact.GetIdempotency() != nil {
+			updated.Figures = stats.fact()
+		}
+		fact.Change = &facts.ConfigFact_WebhookUpdated{WebhookUpdated: updated}
 		return fact, nil
 	}, func(fact *facts.ConfigFact) (any, error) {
-		after := fact.GetWebhookUpdated().GetWebhook()
-		hook, ok := s.Config.Webhook(fact.GetAccount(), ids.ID(after.GetWebhookId()))
-		w.Header().Set("ETag", api.ETag(int64(after.GetVersion())))
-		if !ok {
-			return renderFact(after, webhookStats{}), nil
+		updated := fact.GetWebhookUpdated()
+		if f := updated.GetFigures(); f != nil { // what the first answer showed
+			stats = statsOf(f)
 		}
-		return renderFact(after, s.stats.of(r.Context(), fact.GetAccount(), hook)[hook.ID]), nil
+		w.Header().Set("ETag", etag(updated.GetWebhook().GetVersion(), stats))
+		return renderFact(updated.GetWebhook(), stats), nil
 	})
 }
 
@@ -203,6 +207,7 @@ func (s *server) RotateWebhookSecret(w http.ResponseWriter, r *http.Request, web
 		return fact, nil
 	}, func(fact *facts.ConfigFact) (any, error) {
 		id := ids.ID(fact.GetSecretRotated().GetWebhookId())
+		w.Header().Set("ETag", etag(fact.GetSecretRotated().GetExpectedVersion()+1, webhookStats{}))
 		secret, err := s.openSecret(fact.GetSecretRotated().GetSecret(), id)
 		if err != nil {
 			return nil, err
@@ -262,11 +267,11 @@ func (s *server) judged(
 		}
 		// A repeat is answered again though the version has moved on, so the
 		// condition of If-Match is the fact's: only a fact that would apply is held to it.
-		if ifMatch != nil && !api.MatchETag(*ifMatch, etag(hook)) {
+		if ifMatch != nil && !api.MatchVersion(*ifMatch, int64(hook.Version)) {
 			if v := s.Config.Precheck(fact); v.Kind == subscriptions.Repeat {
 				return s.first(ctx, w, fact, v)
 			}
-			return nil, apierr.StaleVersion(etag(hook))
+			return nil, apierr.StaleVersion(int64(hook.Version))
 		}
 		verdict, err := s.Config.Command(ctx, fact)
 		if err != nil {
@@ -279,7 +284,7 @@ func (s *server) judged(
 			return s.first(ctx, w, fact, verdict)
 		case subscriptions.Conflict:
 			if ifMatch != nil && *ifMatch != "*" {
-				return nil, apierr.StaleVersion(api.ETag(int64(verdict.Version)))
+				return nil, apierr.StaleVersion(int64(verdict.Version))
 			}
 		default:
 			return nil, refusal(verdict, webhookID)
@@ -325,38 +330,31 @@ func refusal(v subscriptions.Verdict, webhookID string) error {
 	return apierr.Internal(fmt.Errorf("a fact was judged %s: %s", v.Kind, v.Reason))
 }
 
-func etag(hook *subscriptions.Webhook) string { return api.ETag(int64(hook.Version)) }
+// etag is the entity tag of a webhook as it is answered with these figures.
+func etag(version uint64, stats webhookStats) string {
+	return api.VersionTag(int64(version), fmt.Sprint(stats.FailureCount, stats.LastSuccessAt.UnixMilli(), stats.LastFailureAt.UnixMilli()))
+}
 
-// offsetCursor and offsetPage page through lists that are ordered by the offset
+// offsetPlace and offsetPage page through lists that are ordered by the offset
 // of the creating fact.
-func offsetCursor(next int64) string {
+func offsetPlace(next int64) []byte {
 	if next == subscriptions.Last {
-		return ""
+		return nil
 	}
-	return "o" + strconv.FormatInt(next, 36)
+	return binary.BigEndian.AppendUint64(nil, uint64(next))
 }
 
 // everything is the limit of lists that are short by nature.
 const everything = 1 << 20
 
-func offsetPage(limit *int, cursor *api.Cursor) (before int64, n int, err error) {
+func (s *server) offsetPage(of listing, limit *int, cursor *api.Cursor) (before int64, n int, err error) {
 	n = everything
 	if limit != nil {
 		n = *limit
 	}
-	if cursor == nil {
-		return subscriptions.Newest, n, nil
+	place, err := s.place(of, cursor, 8)
+	if place == nil {
+		return subscriptions.Newest, n, err
 	}
-	err = errors.New("not a cursor")
-	if c := *cursor; len(c) > 1 && c[0] == 'o' {
-		before, err = strconv.ParseInt(c[1:], 36, 64)
-	}
-	if err != nil || before < 0 {
-		return 0, 0, badCursor()
-	}
-	return before, n, nil
-}
-
-func badCursor() error {
-	return apierr.Invalid(apierr.Field{In: "query", Field: "cursor", Message: "is not a cursor of this list: take it from X-Next-Cursor"})
+	return int64(binary.BigEndian.Uint64(place)), n, nil
 }

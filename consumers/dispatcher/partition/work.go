@@ -77,8 +77,8 @@ type work struct {
 	asked     *facts.DeliveryRetry
 	askedAt   uint64
 	opened    *facts.DeliveryRetry // by which its round was opened, until something says so
-	last      bool // the last word of a drain
-	ending    bool // counted in tenure.ending
+	last      bool                 // the last word of a drain
+	ending    bool                 // counted in tenure.ending
 	floor     int64
 	low       uint64
 	hold      *laneHold

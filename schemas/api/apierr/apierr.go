@@ -108,6 +108,8 @@ type Error struct {
 	RetryAfter time.Duration
 	// Allow, if not empty, is written as the header Allow (405).
 	Allow string
+	// Unsettled says that it is not known whether the request took effect. It is not written.
+	Unsettled bool
 	// Cause is for the log only.
 	Cause error
 }

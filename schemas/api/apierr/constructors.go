@@ -157,11 +157,11 @@ func TooManyAPIKeys(limit int) *Error {
 }
 
 // StaleVersion (412): If-Match names another version.
-func StaleVersion(etag string) *Error {
+func StaleVersion(version int64) *Error {
 	return &Error{
 		Status: http.StatusPreconditionFailed, Code: PreconditionFailed,
-		Message: fmt.Sprintf("the version is now %s, not the one that If-Match names: read it again", etag),
-		Details: map[string]any{"etag": etag},
+		Message: fmt.Sprintf("the version is now %d, not the one that If-Match names: read it again", version),
+		Details: map[string]any{"version": version},
 	}
 }
 
@@ -247,8 +247,10 @@ func NoLog(after time.Duration, cause error) *Error {
 
 // Unsettled (503): the log went away in the middle, so it is not known whether the request took effect.
 func Unsettled(after time.Duration, cause error) *Error {
-	return unavailable(LogUnavailable,
+	e := unavailable(LogUnavailable,
 		"the log did not answer in time: it is not known whether this took effect; repeat it with the same Idempotency-Key", after, cause)
+	e.Unsettled = true
+	return e
 }
 
 // NoHistory (503): the history can't be reached.

@@ -791,7 +791,10 @@ type WebhookUpdated struct {
 	ExpectedVersion uint64                 `protobuf:"varint,1,opt,name=expected_version,json=expectedVersion,proto3" json:"expected_version,omitempty"`
 	Webhook         *Webhook               `protobuf:"bytes,2,opt,name=webhook,proto3" json:"webhook,omitempty"`
 	// The names of the fields that the request set.
-	Fields        []string `protobuf:"bytes,3,rep,name=fields,proto3" json:"fields,omitempty"`
+	Fields []string `protobuf:"bytes,3,rep,name=fields,proto3" json:"fields,omitempty"`
+	// With an idempotency key only: what its answer shows beside the webhook, so
+	// that a repeat gets the same answer.
+	Figures       *Figures `protobuf:"bytes,4,opt,name=figures,proto3" json:"figures,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -847,6 +850,84 @@ func (x *WebhookUpdated) GetFields() []string {
 	return nil
 }
 
+func (x *WebhookUpdated) GetFigures() *Figures {
+	if x != nil {
+		return x.Figures
+	}
+	return nil
+}
+
+// Figures are what the history said of a webhook at a moment. They are an
+// answer's, not the webhook's: the fold does not look at them.
+type Figures struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	FailureCount uint64                 `protobuf:"varint,1,opt,name=failure_count,json=failureCount,proto3" json:"failure_count,omitempty"`
+	// 0 is none; as_of_ms 0 is that the history was never asked.
+	LastFailureMs int64 `protobuf:"varint,2,opt,name=last_failure_ms,json=lastFailureMs,proto3" json:"last_failure_ms,omitempty"`
+	LastSuccessMs int64 `protobuf:"varint,3,opt,name=last_success_ms,json=lastSuccessMs,proto3" json:"last_success_ms,omitempty"`
+	AsOfMs        int64 `protobuf:"varint,4,opt,name=as_of_ms,json=asOfMs,proto3" json:"as_of_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Figures) Reset() {
+	*x = Figures{}
+	mi := &file_hookledger_facts_v1_config_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Figures) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Figures) ProtoMessage() {}
+
+func (x *Figures) ProtoReflect() protoreflect.Message {
+	mi := &file_hookledger_facts_v1_config_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Figures.ProtoReflect.Descriptor instead.
+func (*Figures) Descriptor() ([]byte, []int) {
+	return file_hookledger_facts_v1_config_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Figures) GetFailureCount() uint64 {
+	if x != nil {
+		return x.FailureCount
+	}
+	return 0
+}
+
+func (x *Figures) GetLastFailureMs() int64 {
+	if x != nil {
+		return x.LastFailureMs
+	}
+	return 0
+}
+
+func (x *Figures) GetLastSuccessMs() int64 {
+	if x != nil {
+		return x.LastSuccessMs
+	}
+	return 0
+}
+
+func (x *Figures) GetAsOfMs() int64 {
+	if x != nil {
+		return x.AsOfMs
+	}
+	return 0
+}
+
 // WebhookDisabled is said by the dispatcher, not by a customer. It names the
 // webhook's version that it judged; a newer URL or a resume voids it.
 type WebhookDisabled struct {
@@ -860,7 +941,7 @@ type WebhookDisabled struct {
 
 func (x *WebhookDisabled) Reset() {
 	*x = WebhookDisabled{}
-	mi := &file_hookledger_facts_v1_config_proto_msgTypes[7]
+	mi := &file_hookledger_facts_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -872,7 +953,7 @@ func (x *WebhookDisabled) String() string {
 func (*WebhookDisabled) ProtoMessage() {}
 
 func (x *WebhookDisabled) ProtoReflect() protoreflect.Message {
-	mi := &file_hookledger_facts_v1_config_proto_msgTypes[7]
+	mi := &file_hookledger_facts_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -885,7 +966,7 @@ func (x *WebhookDisabled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WebhookDisabled.ProtoReflect.Descriptor instead.
 func (*WebhookDisabled) Descriptor() ([]byte, []int) {
-	return file_hookledger_facts_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_hookledger_facts_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *WebhookDisabled) GetWebhookId() []byte {
@@ -922,7 +1003,7 @@ type SecretRotated struct {
 
 func (x *SecretRotated) Reset() {
 	*x = SecretRotated{}
-	mi := &file_hookledger_facts_v1_config_proto_msgTypes[8]
+	mi := &file_hookledger_facts_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -934,7 +1015,7 @@ func (x *SecretRotated) String() string {
 func (*SecretRotated) ProtoMessage() {}
 
 func (x *SecretRotated) ProtoReflect() protoreflect.Message {
-	mi := &file_hookledger_facts_v1_config_proto_msgTypes[8]
+	mi := &file_hookledger_facts_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -947,7 +1028,7 @@ func (x *SecretRotated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretRotated.ProtoReflect.Descriptor instead.
 func (*SecretRotated) Descriptor() ([]byte, []int) {
-	return file_hookledger_facts_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_hookledger_facts_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SecretRotated) GetWebhookId() []byte {
@@ -989,7 +1070,7 @@ type WebhookDeleted struct {
 
 func (x *WebhookDeleted) Reset() {
 	*x = WebhookDeleted{}
-	mi := &file_hookledger_facts_v1_config_proto_msgTypes[9]
+	mi := &file_hookledger_facts_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1001,7 +1082,7 @@ func (x *WebhookDeleted) String() string {
 func (*WebhookDeleted) ProtoMessage() {}
 
 func (x *WebhookDeleted) ProtoReflect() protoreflect.Message {
-	mi := &file_hookledger_facts_v1_config_proto_msgTypes[9]
+	mi := &file_hookledger_facts_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1014,7 +1095,7 @@ func (x *WebhookDeleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WebhookDeleted.ProtoReflect.Descriptor instead.
 func (*WebhookDeleted) Descriptor() ([]byte, []int) {
-	return file_hookledger_facts_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_hookledger_facts_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *WebhookDeleted) GetWebhookId() []byte {
@@ -1053,7 +1134,7 @@ type ApiKey struct {
 
 func (x *ApiKey) Reset() {
 	*x = ApiKey{}
-	mi := &file_hookledger_facts_v1_config_proto_msgTypes[10]
+	mi := &file_hookledger_facts_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1146,7 @@ func (x *ApiKey) String() string {
 func (*ApiKey) ProtoMessage() {}
 
 func (x *ApiKey) ProtoReflect() protoreflect.Message {
-	mi := &file_hookledger_facts_v1_config_proto_msgTypes[10]
+	mi := &file_hookledger_facts_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +1159,7 @@ func (x *ApiKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKey.ProtoReflect.Descriptor instead.
 func (*ApiKey) Descriptor() ([]byte, []int) {
-	return file_hookledger_facts_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_hookledger_facts_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ApiKey) GetKeyId() string {
@@ -1155,7 +1236,7 @@ type ApiKeyCreated struct {
 
 func (x *ApiKeyCreated) Reset() {
 	*x = ApiKeyCreated{}
-	mi := &file_hookledger_facts_v1_config_proto_msgTypes[11]
+	mi := &file_hookledger_facts_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1167,7 +1248,7 @@ func (x *ApiKeyCreated) String() string {
 func (*ApiKeyCreated) ProtoMessage() {}
 
 func (x *ApiKeyCreated) ProtoReflect() protoreflect.Message {
-	mi := &file_hookledger_facts_v1_config_proto_msgTypes[11]
+	mi := &file_hookledger_facts_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1180,7 +1261,7 @@ func (x *ApiKeyCreated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeyCreated.ProtoReflect.Descriptor instead.
 func (*ApiKeyCreated) Descriptor() ([]byte, []int) {
-	return file_hookledger_facts_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_hookledger_facts_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ApiKeyCreated) GetKey() *ApiKey {
@@ -1207,7 +1288,7 @@ type ApiKeyRotated struct {
 
 func (x *ApiKeyRotated) Reset() {
 	*x = ApiKeyRotated{}
-	mi := &file_hookledger_facts_v1_config_proto_msgTypes[12]
+	mi := &file_hookledger_facts_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1219,7 +1300,7 @@ func (x *ApiKeyRotated) String() string {
 func (*ApiKeyRotated) ProtoMessage() {}
 
 func (x *ApiKeyRotated) ProtoReflect() protoreflect.Message {
-	mi := &file_hookledger_facts_v1_config_proto_msgTypes[12]
+	mi := &file_hookledger_facts_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1232,7 +1313,7 @@ func (x *ApiKeyRotated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeyRotated.ProtoReflect.Descriptor instead.
 func (*ApiKeyRotated) Descriptor() ([]byte, []int) {
-	return file_hookledger_facts_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_hookledger_facts_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ApiKeyRotated) GetOldKeyId() string {
@@ -1250,15 +1331,18 @@ func (x *ApiKeyRotated) GetKey() *ApiKey {
 }
 
 type ApiKeyRevoked struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	KeyId         string                 `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	KeyId string                 `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// With an idempotency key only: when this node saw the key used last, so that
+	// a repeat gets the same answer; 0 is never.
+	LastUsedMs    int64 `protobuf:"varint,2,opt,name=last_used_ms,json=lastUsedMs,proto3" json:"last_used_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ApiKeyRevoked) Reset() {
 	*x = ApiKeyRevoked{}
-	mi := &file_hookledger_facts_v1_config_proto_msgTypes[13]
+	mi := &file_hookledger_facts_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1270,7 +1354,7 @@ func (x *ApiKeyRevoked) String() string {
 func (*ApiKeyRevoked) ProtoMessage() {}
 
 func (x *ApiKeyRevoked) ProtoReflect() protoreflect.Message {
-	mi := &file_hookledger_facts_v1_config_proto_msgTypes[13]
+	mi := &file_hookledger_facts_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1283,7 +1367,7 @@ func (x *ApiKeyRevoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeyRevoked.ProtoReflect.Descriptor instead.
 func (*ApiKeyRevoked) Descriptor() ([]byte, []int) {
-	return file_hookledger_facts_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_hookledger_facts_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ApiKeyRevoked) GetKeyId() string {
@@ -1291,6 +1375,13 @@ func (x *ApiKeyRevoked) GetKeyId() string {
 		return x.KeyId
 	}
 	return ""
+}
+
+func (x *ApiKeyRevoked) GetLastUsedMs() int64 {
+	if x != nil {
+		return x.LastUsedMs
+	}
+	return 0
 }
 
 type ApiKeyDeleted struct {
@@ -1302,7 +1393,7 @@ type ApiKeyDeleted struct {
 
 func (x *ApiKeyDeleted) Reset() {
 	*x = ApiKeyDeleted{}
-	mi := &file_hookledger_facts_v1_config_proto_msgTypes[14]
+	mi := &file_hookledger_facts_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1314,7 +1405,7 @@ func (x *ApiKeyDeleted) String() string {
 func (*ApiKeyDeleted) ProtoMessage() {}
 
 func (x *ApiKeyDeleted) ProtoReflect() protoreflect.Message {
-	mi := &file_hookledger_facts_v1_config_proto_msgTypes[14]
+	mi := &file_hookledger_facts_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1327,7 +1418,7 @@ func (x *ApiKeyDeleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeyDeleted.ProtoReflect.Descriptor instead.
 func (*ApiKeyDeleted) Descriptor() ([]byte, []int) {
-	return file_hookledger_facts_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_hookledger_facts_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ApiKeyDeleted) GetKeyId() string {
@@ -1352,7 +1443,7 @@ type CallStarted struct {
 
 func (x *CallStarted) Reset() {
 	*x = CallStarted{}
-	mi := &file_hookledger_facts_v1_config_proto_msgTypes[15]
+	mi := &file_hookledger_facts_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1364,7 +1455,7 @@ func (x *CallStarted) String() string {
 func (*CallStarted) ProtoMessage() {}
 
 func (x *CallStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_hookledger_facts_v1_config_proto_msgTypes[15]
+	mi := &file_hookledger_facts_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1377,7 +1468,7 @@ func (x *CallStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallStarted.ProtoReflect.Descriptor instead.
 func (*CallStarted) Descriptor() ([]byte, []int) {
-	return file_hookledger_facts_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_hookledger_facts_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CallStarted) GetOperation() string {
@@ -1414,7 +1505,7 @@ type CallAnswered struct {
 
 func (x *CallAnswered) Reset() {
 	*x = CallAnswered{}
-	mi := &file_hookledger_facts_v1_config_proto_msgTypes[16]
+	mi := &file_hookledger_facts_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1426,7 +1517,7 @@ func (x *CallAnswered) String() string {
 func (*CallAnswered) ProtoMessage() {}
 
 func (x *CallAnswered) ProtoReflect() protoreflect.Message {
-	mi := &file_hookledger_facts_v1_config_proto_msgTypes[16]
+	mi := &file_hookledger_facts_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1439,7 +1530,7 @@ func (x *CallAnswered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallAnswered.ProtoReflect.Descriptor instead.
 func (*CallAnswered) Descriptor() ([]byte, []int) {
-	return file_hookledger_facts_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_hookledger_facts_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CallAnswered) GetStartedId() []byte {
@@ -1520,11 +1611,17 @@ const file_hookledger_facts_v1_config_proto_rawDesc = "" +
 	"\x0eWebhookCreated\x126\n" +
 	"\awebhook\x18\x01 \x01(\v2\x1c.hookledger.facts.v1.WebhookR\awebhook\x123\n" +
 	"\x06secret\x18\x02 \x01(\v2\x1b.hookledger.facts.v1.SealedR\x06secret\x12\x14\n" +
-	"\x05limit\x18\x03 \x01(\rR\x05limit\"\x8b\x01\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\"\xc3\x01\n" +
 	"\x0eWebhookUpdated\x12)\n" +
 	"\x10expected_version\x18\x01 \x01(\x04R\x0fexpectedVersion\x126\n" +
 	"\awebhook\x18\x02 \x01(\v2\x1c.hookledger.facts.v1.WebhookR\awebhook\x12\x16\n" +
-	"\x06fields\x18\x03 \x03(\tR\x06fields\"s\n" +
+	"\x06fields\x18\x03 \x03(\tR\x06fields\x126\n" +
+	"\afigures\x18\x04 \x01(\v2\x1c.hookledger.facts.v1.FiguresR\afigures\"\x98\x01\n" +
+	"\aFigures\x12#\n" +
+	"\rfailure_count\x18\x01 \x01(\x04R\ffailureCount\x12&\n" +
+	"\x0flast_failure_ms\x18\x02 \x01(\x03R\rlastFailureMs\x12&\n" +
+	"\x0flast_success_ms\x18\x03 \x01(\x03R\rlastSuccessMs\x12\x18\n" +
+	"\bas_of_ms\x18\x04 \x01(\x03R\x06asOfMs\"s\n" +
 	"\x0fWebhookDisabled\x12\x1d\n" +
 	"\n" +
 	"webhook_id\x18\x01 \x01(\fR\twebhookId\x12)\n" +
@@ -1560,9 +1657,11 @@ const file_hookledger_facts_v1_config_proto_rawDesc = "" +
 	"\rApiKeyRotated\x12\x1c\n" +
 	"\n" +
 	"old_key_id\x18\x01 \x01(\tR\boldKeyId\x12-\n" +
-	"\x03key\x18\x02 \x01(\v2\x1b.hookledger.facts.v1.ApiKeyR\x03key\"&\n" +
+	"\x03key\x18\x02 \x01(\v2\x1b.hookledger.facts.v1.ApiKeyR\x03key\"H\n" +
 	"\rApiKeyRevoked\x12\x15\n" +
-	"\x06key_id\x18\x01 \x01(\tR\x05keyId\"&\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12 \n" +
+	"\flast_used_ms\x18\x02 \x01(\x03R\n" +
+	"lastUsedMs\"&\n" +
 	"\rApiKeyDeleted\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\"b\n" +
 	"\vCallStarted\x12\x1c\n" +
@@ -1600,7 +1699,7 @@ func file_hookledger_facts_v1_config_proto_rawDescGZIP() []byte {
 }
 
 var file_hookledger_facts_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_hookledger_facts_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_hookledger_facts_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_hookledger_facts_v1_config_proto_goTypes = []any{
 	(ActorKind)(0),          // 0: hookledger.facts.v1.ActorKind
 	(WebhookStatus)(0),      // 1: hookledger.facts.v1.WebhookStatus
@@ -1611,44 +1710,46 @@ var file_hookledger_facts_v1_config_proto_goTypes = []any{
 	(*Sealed)(nil),          // 6: hookledger.facts.v1.Sealed
 	(*WebhookCreated)(nil),  // 7: hookledger.facts.v1.WebhookCreated
 	(*WebhookUpdated)(nil),  // 8: hookledger.facts.v1.WebhookUpdated
-	(*WebhookDisabled)(nil), // 9: hookledger.facts.v1.WebhookDisabled
-	(*SecretRotated)(nil),   // 10: hookledger.facts.v1.SecretRotated
-	(*WebhookDeleted)(nil),  // 11: hookledger.facts.v1.WebhookDeleted
-	(*ApiKey)(nil),          // 12: hookledger.facts.v1.ApiKey
-	(*ApiKeyCreated)(nil),   // 13: hookledger.facts.v1.ApiKeyCreated
-	(*ApiKeyRotated)(nil),   // 14: hookledger.facts.v1.ApiKeyRotated
-	(*ApiKeyRevoked)(nil),   // 15: hookledger.facts.v1.ApiKeyRevoked
-	(*ApiKeyDeleted)(nil),   // 16: hookledger.facts.v1.ApiKeyDeleted
-	(*CallStarted)(nil),     // 17: hookledger.facts.v1.CallStarted
-	(*CallAnswered)(nil),    // 18: hookledger.facts.v1.CallAnswered
+	(*Figures)(nil),         // 9: hookledger.facts.v1.Figures
+	(*WebhookDisabled)(nil), // 10: hookledger.facts.v1.WebhookDisabled
+	(*SecretRotated)(nil),   // 11: hookledger.facts.v1.SecretRotated
+	(*WebhookDeleted)(nil),  // 12: hookledger.facts.v1.WebhookDeleted
+	(*ApiKey)(nil),          // 13: hookledger.facts.v1.ApiKey
+	(*ApiKeyCreated)(nil),   // 14: hookledger.facts.v1.ApiKeyCreated
+	(*ApiKeyRotated)(nil),   // 15: hookledger.facts.v1.ApiKeyRotated
+	(*ApiKeyRevoked)(nil),   // 16: hookledger.facts.v1.ApiKeyRevoked
+	(*ApiKeyDeleted)(nil),   // 17: hookledger.facts.v1.ApiKeyDeleted
+	(*CallStarted)(nil),     // 18: hookledger.facts.v1.CallStarted
+	(*CallAnswered)(nil),    // 19: hookledger.facts.v1.CallAnswered
 }
 var file_hookledger_facts_v1_config_proto_depIdxs = []int32{
 	3,  // 0: hookledger.facts.v1.ConfigFact.actor:type_name -> hookledger.facts.v1.Actor
 	4,  // 1: hookledger.facts.v1.ConfigFact.idempotency:type_name -> hookledger.facts.v1.Idempotency
 	7,  // 2: hookledger.facts.v1.ConfigFact.webhook_created:type_name -> hookledger.facts.v1.WebhookCreated
 	8,  // 3: hookledger.facts.v1.ConfigFact.webhook_updated:type_name -> hookledger.facts.v1.WebhookUpdated
-	9,  // 4: hookledger.facts.v1.ConfigFact.webhook_disabled:type_name -> hookledger.facts.v1.WebhookDisabled
-	10, // 5: hookledger.facts.v1.ConfigFact.secret_rotated:type_name -> hookledger.facts.v1.SecretRotated
-	11, // 6: hookledger.facts.v1.ConfigFact.webhook_deleted:type_name -> hookledger.facts.v1.WebhookDeleted
-	13, // 7: hookledger.facts.v1.ConfigFact.api_key_created:type_name -> hookledger.facts.v1.ApiKeyCreated
-	14, // 8: hookledger.facts.v1.ConfigFact.api_key_rotated:type_name -> hookledger.facts.v1.ApiKeyRotated
-	15, // 9: hookledger.facts.v1.ConfigFact.api_key_revoked:type_name -> hookledger.facts.v1.ApiKeyRevoked
-	16, // 10: hookledger.facts.v1.ConfigFact.api_key_deleted:type_name -> hookledger.facts.v1.ApiKeyDeleted
-	17, // 11: hookledger.facts.v1.ConfigFact.call_started:type_name -> hookledger.facts.v1.CallStarted
-	18, // 12: hookledger.facts.v1.ConfigFact.call_answered:type_name -> hookledger.facts.v1.CallAnswered
+	10, // 4: hookledger.facts.v1.ConfigFact.webhook_disabled:type_name -> hookledger.facts.v1.WebhookDisabled
+	11, // 5: hookledger.facts.v1.ConfigFact.secret_rotated:type_name -> hookledger.facts.v1.SecretRotated
+	12, // 6: hookledger.facts.v1.ConfigFact.webhook_deleted:type_name -> hookledger.facts.v1.WebhookDeleted
+	14, // 7: hookledger.facts.v1.ConfigFact.api_key_created:type_name -> hookledger.facts.v1.ApiKeyCreated
+	15, // 8: hookledger.facts.v1.ConfigFact.api_key_rotated:type_name -> hookledger.facts.v1.ApiKeyRotated
+	16, // 9: hookledger.facts.v1.ConfigFact.api_key_revoked:type_name -> hookledger.facts.v1.ApiKeyRevoked
+	17, // 10: hookledger.facts.v1.ConfigFact.api_key_deleted:type_name -> hookledger.facts.v1.ApiKeyDeleted
+	18, // 11: hookledger.facts.v1.ConfigFact.call_started:type_name -> hookledger.facts.v1.CallStarted
+	19, // 12: hookledger.facts.v1.ConfigFact.call_answered:type_name -> hookledger.facts.v1.CallAnswered
 	0,  // 13: hookledger.facts.v1.Actor.kind:type_name -> hookledger.facts.v1.ActorKind
 	1,  // 14: hookledger.facts.v1.Webhook.status:type_name -> hookledger.facts.v1.WebhookStatus
 	5,  // 15: hookledger.facts.v1.WebhookCreated.webhook:type_name -> hookledger.facts.v1.Webhook
 	6,  // 16: hookledger.facts.v1.WebhookCreated.secret:type_name -> hookledger.facts.v1.Sealed
 	5,  // 17: hookledger.facts.v1.WebhookUpdated.webhook:type_name -> hookledger.facts.v1.Webhook
-	6,  // 18: hookledger.facts.v1.SecretRotated.secret:type_name -> hookledger.facts.v1.Sealed
-	12, // 19: hookledger.facts.v1.ApiKeyCreated.key:type_name -> hookledger.facts.v1.ApiKey
-	12, // 20: hookledger.facts.v1.ApiKeyRotated.key:type_name -> hookledger.facts.v1.ApiKey
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	9,  // 18: hookledger.facts.v1.WebhookUpdated.figures:type_name -> hookledger.facts.v1.Figures
+	6,  // 19: hookledger.facts.v1.SecretRotated.secret:type_name -> hookledger.facts.v1.Sealed
+	13, // 20: hookledger.facts.v1.ApiKeyCreated.key:type_name -> hookledger.facts.v1.ApiKey
+	13, // 21: hookledger.facts.v1.ApiKeyRotated.key:type_name -> hookledger.facts.v1.ApiKey
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_hookledger_facts_v1_config_proto_init() }
@@ -1675,7 +1776,7 @@ func file_hookledger_facts_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hookledger_facts_v1_config_proto_rawDesc), len(file_hookledger_facts_v1_config_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
