@@ -32,7 +32,7 @@ type benchOptions struct {
 	rate                         float64
 	publishers, batch            int
 	webhooks, fanOut, receivers  int
-	payload                      int
+	payload, hanging             int
 	inFlight                     int
 	drain                        time.Duration
 
@@ -57,6 +57,7 @@ func (o *benchOptions) flags(f *flag.FlagSet, c *config) {
 	f.IntVar(&o.webhooks, "webhooks", 100, "webhooks to make")
 	f.IntVar(&o.fanOut, "fan-out", 1, "webhooks that each event goes to")
 	f.IntVar(&o.receivers, "receivers", 10, "receivers that the webhooks are spread over, each a host of its own to the server")
+	f.IntVar(&o.hanging, "hanging", 0, "`percent` of the webhooks whose receiver takes requests and never answers; the figures are those of the others")
 	f.IntVar(&o.payload, "payload", 512, "`bytes` of an event's data")
 	f.IntVar(&o.inFlight, "in-flight", 20_000, "deliveries published and not yet received, beyond which publishers wait")
 	f.DurationVar(&o.drain, "drain", time.Minute, "how long to wait after the load for deliveries, and for the history, while none comes")
@@ -86,6 +87,10 @@ func (o *benchOptions) check() error {
 	least("fan-out", o.fanOut, 1)
 	least("webhooks", o.webhooks, o.fanOut)
 	least("receivers", o.receivers, 1)
+	least("hanging", o.hanging, 0)
+	if o.hanging > 99 {
+		faults = append(faults, fmt.Errorf("--hanging: %d %% leaves no webhook to measure", o.hanging))
+	}
 	least("payload", o.payload, benchLeastPayload)
 	least("in-flight", o.inFlight, o.batch*o.fanOut)
 	if o.batch > 1000 {
@@ -158,6 +163,11 @@ func bench(ctx context.Context, o *benchOptions, cfg *config, std stdio) (_ *ben
 		defer receiver.Close()
 		urls[i] = receiver.URL()
 	}
+	hung, err := receivertest.Start(receivertest.Options{Respond: tally.hung})
+	if err != nil {
+		return nil, err
+	}
+	defer hung.Close()
 	server, err := openBenchServer(ctx, o, cfg, say)
 	if err != nil {
 		return nil, err
@@ -165,7 +175,7 @@ func bench(ctx context.Context, o *benchOptions, cfg *config, std stdio) (_ *ben
 	defer func() { err = errors.Join(err, server.close()) }()
 
 	say("making %d webhooks on %s", o.webhooks, server.base)
-	if err := server.makeWebhooks(ctx, urls, o); err != nil {
+	if err := server.makeWebhooks(ctx, urls, hung.URL(), tally.hanging, o); err != nil {
 		return nil, err
 	}
 	out := &benchFigures{Options: o.settings(cfg), Warnings: server.warnings}
@@ -227,7 +237,7 @@ func bareFigures(ctx context.Context, o *benchOptions, url string, say func(stri
 func (o *benchOptions) settings(cfg *config) benchSettings {
 	s := benchSettings{
 		Version: version, System: runtime.GOOS + "/" + runtime.GOARCH, CPUs: runtime.NumCPU(), Seconds: o.seconds, Rate: o.rate,
-		Publishers: o.publishers, Batch: o.batch, Webhooks: o.webhooks, FanOut: o.fanOut, Receivers: o.receivers, Payload: o.payload, InFlight: o.inFlight,
+		Publishers: o.publishers, Batch: o.batch, Webhooks: o.webhooks, FanOut: o.fanOut, Receivers: o.receivers, Payload: o.payload, Hanging: o.hanging, InFlight: o.inFlight,
 		ServeFlags: o.serveFlags,
 	}
 	if o.own() {

@@ -108,6 +108,11 @@ func (l *benchLoad) publish(ctx context.Context, client *http.Client, pace *pace
 				l.ack.add(time.Since(due))
 			}
 			l.tally.acknowledged(from, to)
+			for n := from; n < to; n++ {
+				if l.tally.hopeless(n) {
+					l.room.Release(int64(l.o.fanOut)) // it will not be received
+				}
+			}
 		}
 	}
 }
@@ -203,7 +208,7 @@ func (l *benchLoad) figures(out *benchFigures) {
 	if why := l.reason.Load(); why != nil {
 		out.Warnings = append(out.Warnings, "not every event was accepted: "+*why)
 	}
-	out.Lost = t.missing()
+	out.Lost, out.Hung = t.missing(), t.hangs.Load()
 	t.mu.Lock()
 	out.Duplicates, out.Invented = t.duplicates, t.invented
 	t.mu.Unlock()

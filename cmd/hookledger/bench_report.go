@@ -20,6 +20,7 @@ type benchSettings struct {
 	FanOut     int      `json:"fan_out"`
 	Receivers  int      `json:"receivers"`
 	Payload    int      `json:"payload_bytes"`
+	Hanging    int      `json:"hanging_percent,omitempty"`
 	InFlight   int      `json:"in_flight_limit"`
 	Fsync      string   `json:"fsync,omitempty"`
 	Attached   string   `json:"attached,omitempty"`
@@ -62,6 +63,7 @@ type benchFigures struct {
 	Unknown    int64 `json:"events_unanswered"`
 	Deliveries int64 `json:"deliveries"` // distinct
 	Lost       int64 `json:"lost"`
+	Hung       int64 `json:"hung"` // requests to receivers that hang
 	Duplicates int64 `json:"duplicates"`
 	Invented   int64 `json:"invented"`
 
@@ -85,6 +87,9 @@ func (f *benchFigures) print(w io.Writer) error {
 	fmt.Fprintf(&b, "%d publishers, %d in a request, %d webhooks on %d receivers, fan-out %d, %d B of data, at most %d in flight\n\n",
 		o.Publishers, o.Batch, o.Webhooks, o.Receivers, o.FanOut, o.Payload, o.InFlight)
 
+	if o.Hanging > 0 {
+		fmt.Fprintf(&b, "%d %% of the webhooks hang; the figures are those of the others\n\n", o.Hanging)
+	}
 	row := func(name string, cells ...string) {
 		fmt.Fprintf(&b, "%-32s", name)
 		for _, c := range cells {
@@ -126,6 +131,9 @@ func (f *benchFigures) print(w io.Writer) error {
 
 	fmt.Fprintf(&b, "\n%d events acknowledged, %d deliveries received; lost: %d; duplicates: %d; invented: %d; refused: %d; unanswered: %d\n",
 		f.Events, f.Deliveries, f.Lost, f.Duplicates, f.Invented, f.Refused, f.Unknown)
+	if o.Hanging > 0 {
+		fmt.Fprintf(&b, "%d requests went to receivers that hang\n", f.Hung)
+	}
 	fmt.Fprintf(&b, "the backlog was received %.2f s after the last publish", f.DrainSeconds)
 	if f.HistorySeconds != nil {
 		fmt.Fprintf(&b, ", and in the history %.2f s later", *f.HistorySeconds)

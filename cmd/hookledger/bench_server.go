@@ -183,14 +183,18 @@ func (s *benchServer) close() (err error) {
 }
 
 // makeWebhooks makes fanOut webhooks for each group; a group's index routes
-// events to it alone.
-func (s *benchServer) makeWebhooks(ctx context.Context, receivers []string, o *benchOptions) error {
+// events to it alone. Those of the first groups have a receiver that hangs.
+func (s *benchServer) makeWebhooks(ctx context.Context, receivers []string, hung string, hanging int, o *benchOptions) error {
 	for n := range o.webhooks {
+		receiver := receivers[n%len(receivers)]
+		if n/o.fanOut < hanging {
+			receiver = hung
+		}
 		var made struct {
 			ID string `json:"webhook_id"`
 		}
 		err := s.call(ctx, http.MethodPost, "/webhooks", map[string]any{
-			"name": "bench " + strconv.Itoa(n), "url": receivers[n%len(receivers)] + "/hook/" + strconv.Itoa(n),
+			"name": "bench " + strconv.Itoa(n), "url": receiver + "/hook/" + strconv.Itoa(n),
 			"events": []string{benchEvent}, "index_ids": []string{benchIndex(n / o.fanOut)},
 		}, &made)
 		if err != nil {

@@ -14,6 +14,8 @@ import (
 // delivery: two bits for each.
 type benchTally struct {
 	fanOut, groups int
+	hanging        int // groups, the first, whose receiver hangs
+	hangs          atomic.Int64
 	began          time.Time   // what stamps in events count from
 	measuring      atomic.Bool // whether latencies are kept
 	first          func()      // called at a delivery's first arrival
@@ -29,8 +31,18 @@ type benchTally struct {
 }
 
 func newBenchTally(o *benchOptions, began time.Time) *benchTally {
-	return &benchTally{fanOut: o.fanOut, groups: o.webhooks / o.fanOut, began: began}
+	groups := o.webhooks / o.fanOut
+	return &benchTally{fanOut: o.fanOut, groups: groups, hanging: (groups*o.hanging + 99) / 100, began: began}
 }
+
+// hung is the answer of a receiver that hangs.
+func (t *benchTally) hung(*receivertest.Request) receivertest.Answer {
+	t.hangs.Add(1)
+	return receivertest.Answer{Silent: true, Then: receivertest.Hang}
+}
+
+// hopeless reports whether an event goes to receivers that hang.
+func (t *benchTally) hopeless(event int) bool { return event%t.groups < t.hanging }
 
 // received is the receiver's answer to a delivery: it parses only the number of
 // the webhook (the path) and the event's number and stamp (the first members of
@@ -70,9 +82,11 @@ func (t *benchTally) acknowledged(from, to int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for n := from; n < to; n++ {
-		t.accepted.set(n)
+		if !t.hopeless(n) {
+			t.accepted.set(n)
+			t.events++
+		}
 	}
-	t.events += int64(to - from)
 }
 
 // missing is how many deliveries of acknowledged events have not arrived.

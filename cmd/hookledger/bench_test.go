@@ -18,7 +18,8 @@ func TestBench(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := hookledger(t, "", "bench", "--seconds", "1", "--warmup", "0", "--bare-seconds", "1", "--rate", "60", "--batch", "2",
-		"--webhooks", "6", "--fan-out", "3", "--receivers", "2", "--temp", t.TempDir(), "--json", "--", "--engine-lib", lib, "--node", "bench")
+		"--webhooks", "6", "--fan-out", "3", "--receivers", "2", "--hanging", "40", "--temp", t.TempDir(), "--json",
+		"--", "--engine-lib", lib, "--node", "bench", "--shutdown-timeout", "1s")
 	if got.code != 0 {
 		t.Fatalf("bench ended with %d:\n%s\n%s", got.code, got.out, got.err)
 	}
@@ -26,7 +27,7 @@ func TestBench(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.out), &f); err != nil {
 		t.Fatalf("%v:\n%s", err, got.out)
 	}
-	if f.Events == 0 || f.Deliveries != 3*f.Events || f.Lost+f.Duplicates+f.Invented+f.Refused+f.Unknown != 0 {
+	if f.Events == 0 || f.Deliveries != 3*f.Events || f.Hung == 0 || f.Lost+f.Duplicates+f.Invented+f.Refused+f.Unknown != 0 {
 		t.Errorf("what was counted: %s", got.out)
 	}
 	if f.HistorySeconds == nil || f.Delivery.P50 <= 0 || f.Delivery.P99 < f.Delivery.P50 || f.Ack.Count == 0 || len(f.Bare) != 2 || f.Bare[0].PerS <= 0 {

@@ -59,6 +59,8 @@ type config struct {
 	sendTimeout     time.Duration
 	maxInFlight     int
 	maxPerWebhook   int
+	maxSlow         int
+	breaker         partition.Breaker
 	maxWaiting      int
 	shutdownTimeout time.Duration
 	adminKey        bool
@@ -168,7 +170,7 @@ func (c *config) placeFlags(f *flag.FlagSet) {
 // serveFlags are the flags of the service.
 func (c *config) serveFlags(f *flag.FlagSet) {
 	rules := partition.Defaults()
-	c.schedule = rules.Schedule
+	c.schedule, c.breaker = rules.Schedule, rules.Breaker
 	c.roles = allRoles()
 	c.placeFlags(f)
 	f.StringVar(&c.listen, "listen", "127.0.0.1:8080", "`host:port` of the HTTP API")
@@ -186,6 +188,10 @@ func (c *config) serveFlags(f *flag.FlagSet) {
 	f.DurationVar(&c.sendTimeout, "send-timeout", 15*time.Second, "what one try may take, from name resolution to the last byte")
 	f.IntVar(&c.maxInFlight, "max-in-flight", 4096, "tries under way on this node")
 	f.IntVar(&c.maxPerWebhook, "max-in-flight-per-webhook", rules.PerWebhook, "tries under way to one webhook")
+	f.IntVar(&c.maxSlow, "max-slow", 1024, "more tries that have taken over 2 s; the oldest is cut when there are more")
+	f.IntVar(&c.breaker.Failures, "breaker-failures", rules.Breaker.Failures, "failures in a row after which a webhook is only probed")
+	f.DurationVar(&c.breaker.ProbeAfter, "probe-after", rules.Breaker.ProbeAfter, "when a failing webhook is probed first; each next wait is twice as long")
+	f.DurationVar(&c.breaker.ProbeMost, "probe-most", rules.Breaker.ProbeMost, "the longest wait between two probes")
 	f.IntVar(&c.maxWaiting, "max-waiting", 5_000_000, "deliveries waiting on this node, beyond which it fetches no more")
 	f.DurationVar(&c.shutdownTimeout, "shutdown-timeout", 20*time.Second, "what a stop may take")
 	f.StringVar(&c.pprof, "pprof", "", "`host:port` on loopback for Go's profiler; none by default")
@@ -307,10 +313,14 @@ func (c *config) check(f *flag.FlagSet) []error {
 	}
 	span("give-up-after", c.giveUpAfter, time.Second)
 	span("hold", c.hold, time.Second)
+	span("probe-after", c.breaker.ProbeAfter, time.Millisecond)
+	span("probe-most", c.breaker.ProbeMost, c.breaker.ProbeAfter)
 	span("send-timeout", c.sendTimeout, time.Millisecond)
 	span("shutdown-timeout", c.shutdownTimeout, time.Second)
 	positive("max-in-flight", c.maxInFlight)
 	positive("max-in-flight-per-webhook", c.maxPerWebhook)
+	positive("max-slow", c.maxSlow)
+	positive("breaker-failures", c.breaker.Failures)
 	positive("max-waiting", c.maxWaiting)
 	c.checkAPI(bad)
 	// What waits comes back from `events` by offset, so events must outlive it.
@@ -334,6 +344,7 @@ func (c *config) settings() ledger.Settings {
 func (c *config) rules() partition.Config {
 	r := partition.Defaults()
 	r.Schedule, r.GiveUpAfter, r.Hold, r.PerWebhook = c.schedule, c.giveUpAfter, c.hold, c.maxPerWebhook
+	r.Breaker = c.breaker
 	return r
 }
 

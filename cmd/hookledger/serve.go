@@ -109,7 +109,7 @@ func serve(ctx context.Context, cfg *config, log *slog.Logger, std stdio) (err e
 	dispatch, err := dispatcher.New(dispatcher.Options{
 		Log: journal, Config: config, Sender: out, Node: node, Rules: cfg.rules(),
 		OpenSecret:  func(s subscriptions.Sealed, webhook ids.ID) (sender.Secret, error) { return open(keys, s, webhook) },
-		MaxInFlight: cfg.maxInFlight, MaxWaiting: cfg.maxWaiting, Unclean: at.broker != nil && at.broker.Unclean(),
+		MaxInFlight: cfg.maxInFlight, MaxSlow: cfg.maxSlow, MaxWaiting: cfg.maxWaiting, Unclean: at.broker != nil && at.broker.Unclean(),
 		StillRead: func(ctx context.Context) (map[int32]int64, error) {
 			return journal.Committed(ctx, historian.Group, ledger.Deliveries)
 		},

@@ -37,6 +37,10 @@ type Options struct {
 	Rules partition.Config
 	// MaxInFlight tries on this node (default 4096).
 	MaxInFlight int
+	// MaxSlow more that may run for longer than SlowAfter (default 1024 and 2 s).
+	// A slow try leaves its place among MaxInFlight; beyond MaxSlow the oldest is cut.
+	MaxSlow   int
+	SlowAfter time.Duration
 	// MaxWaiting deliveries in lanes on this node, beyond which fetching pauses (default 5,000,000).
 	MaxWaiting int
 	// BodyBytes bounds the bodies that were made again and are in flight (default 64 MiB).
@@ -75,6 +79,12 @@ func New(o Options) (*Dispatcher, error) {
 	if o.MaxInFlight == 0 {
 		o.MaxInFlight = 4096
 	}
+	if o.MaxSlow == 0 {
+		o.MaxSlow = 1024
+	}
+	if o.SlowAfter == 0 {
+		o.SlowAfter = 2 * time.Second
+	}
 	if o.MaxWaiting == 0 {
 		o.MaxWaiting = 5_000_000
 	}
@@ -95,7 +105,7 @@ func New(o Options) (*Dispatcher, error) {
 		return nil, err
 	}
 	d := &Dispatcher{
-		Options: o, trims: newTrims(), secrets: secrets, slots: newSlots(o.MaxInFlight), bodies: semaphore.NewWeighted(o.BodyBytes),
+		Options: o, trims: newTrims(), secrets: secrets, slots: newSlots(o.MaxInFlight, o.MaxSlow, o.SlowAfter), bodies: semaphore.NewWeighted(o.BodyBytes),
 		started: time.Now(), owned: make(map[int32]bool),
 	}
 	for p := range o.Log.Partitions(ledger.Deliveries) {

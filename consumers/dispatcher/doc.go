@@ -12,9 +12,10 @@
 //   - Records are fed only when they are synced (ledger.Synced).
 //   - The barrier on `config` is passed right before every batch of sends, and
 //     URL and secrets are read right after it.
-//   - At most MaxInFlight tries are under way on the node, and the bodies that
-//     had to be made again share one budget of bytes; a body that finds no room
-//     comes back a second later, so that no customer blocks another.
+//   - At most MaxInFlight tries are under way on the node, and MaxSlow more of
+//     those that are slow. The bodies that had to be made again share one budget
+//     of bytes; a body that finds no room comes back a second later. So no
+//     customer blocks another.
 //   - A partition that finds its log damaged stops, says so in the log and in
 //     readiness, and leaves the others alone.
 //   - Run drains: what is in flight gets DrainFor, then is cut and becomes a

@@ -20,6 +20,9 @@ type Metrics struct {
 	inFlight        *prometheus.Desc
 	waiting         *prometheus.Desc
 	undecided       *prometheus.Desc
+	open            *prometheus.Desc
+	slow            *prometheus.Desc
+	cuts            *prometheus.Desc
 	owned           *prometheus.Desc
 }
 
@@ -51,6 +54,9 @@ func NewMetrics() *Metrics {
 		inFlight:        gauge("in_flight", "Attempts under way."),
 		waiting:         gauge("waiting", "Deliveries that wait in lanes."),
 		undecided:       gauge("undecided", "Requests fetched, neither started nor settled."),
+		open:            gauge("breakers_open", "Webhooks whose receiver is left alone but for probes."),
+		slow:            gauge("slow", "Attempts under way in the slow pool."),
+		cuts:            gauge("slow_cut_total", "Attempts that were cut because the slow pool was full."),
 		owned:           gauge("owned_partitions", "Partitions owned and taken over."),
 	}
 	for o := range facts.Outcome_name {
@@ -75,15 +81,20 @@ func (d *Dispatcher) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range []prometheus.Collector{m.attempts, m.duration, m.unsent, m.barrierFailures, m.appendFailures, m.deadLetters} {
 		c.Collect(ch)
 	}
-	var inFlight, waiting, undecided, owned int
+	var inFlight, waiting, undecided, owned, open int
 	for _, w := range d.workers {
 		s := w.state.Load().stats
 		inFlight, waiting, undecided = inFlight+s.InFlight, waiting+s.Waiting, undecided+s.Undecided
+		open += s.Open
 		if s.Owner {
 			owned++
 		}
 	}
-	for desc, value := range map[*prometheus.Desc]int{m.inFlight: inFlight, m.waiting: waiting, m.undecided: undecided, m.owned: owned} {
+	_, slow, cuts := d.slots.state()
+	ch <- prometheus.MustNewConstMetric(m.cuts, prometheus.CounterValue, float64(cuts))
+	for desc, value := range map[*prometheus.Desc]int{
+		m.inFlight: inFlight, m.waiting: waiting, m.undecided: undecided, m.owned: owned, m.open: open, m.slow: slow,
+	} {
 		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(value))
 	}
 }

@@ -61,12 +61,15 @@ func (w *worker) try(ctx context.Context, s *partition.Send, webhook *subscripti
 		w.unsent(s.AttemptID, partition.SendLater)
 		return
 	}
+	ctx, cut := context.WithCancelCause(ctx)
+	defer cut(nil)
+	flight := w.d.slots.fly(cut)
 	got := w.d.Sender.Send(ctx, sender.Request{
 		URL: webhook.URL, Body: body, WebhookID: webhook.ID.Text(ids.Webhook),
 		MessageID: ids.ID(s.Subject.GetDeliveryId()).Text(ids.Delivery), AttemptID: s.AttemptID.Text(ids.Attempt),
 		EventType: s.Subject.GetEventType(), Secrets: secrets,
 	})
-	w.d.slots.give(1)
+	flight.end()
 	w.d.Metrics.tried(&got)
 	w.box.put(input{kind: inSent, id: s.AttemptID, result: toResult(&got, webhook)})
 }

@@ -219,6 +219,8 @@ type Stats struct {
 	// QueuedBytes of bodies that have not started.
 	QueuedBytes int
 	Webhooks    int
+	// Open are the webhooks whose breaker is open.
+	Open int
 	// Position and Low are those of `deliveries`.
 	Position, Low int64
 	// LanesLive and LanesTotal are numbers of records in `lanes`.

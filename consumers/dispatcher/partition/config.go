@@ -19,6 +19,8 @@ type Config struct {
 
 	// PerWebhook is how many requests may be in flight to one webhook.
 	PerWebhook int
+	// Breaker is when a receiver is left alone, and for how long.
+	Breaker Breaker
 	// MaxUndecided bounds the requests that were fetched and are neither in
 	// flight nor settled. Beyond it Deliveries still accepts, but see Undecided.
 	MaxUndecided int
@@ -72,6 +74,7 @@ func Defaults() Config {
 		Hold:            7 * 24 * time.Hour,
 		MaxRetryAfter:   6 * time.Hour,
 		PerWebhook:      64,
+		Breaker:         DefaultBreaker(),
 		MaxUndecided:    4096,
 		MaxBodyBytes:    8 << 20,
 		StartBatch:      512,

@@ -98,6 +98,10 @@
 //   - At a takeover, what is due within Config.ClockSkew counts as due, because
 //     another clock said so. A clean checkpoint, the last word of a drain, spares
 //     its successor all marks.
+//   - A breaker that is open delays a delivery's next try beyond what its last
+//     fact says; the schedule is counted in tries, so a delay costs none. What is
+//     probed with is the oldest that is due but the last one probed with, over one
+//     at random: so nothing overtakes what was never tried.
 //   - Health is written with the checkpoints, not with every failure: a crash
 //     may forget its last second, which costs a try.
 //   - A deletion names the offset of the record that ends, not its key: the index

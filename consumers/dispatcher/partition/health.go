@@ -12,9 +12,10 @@ import (
 // with the next checkpoint, not with each failure: a takeover may forget the
 // last second of it, which costs a try, never a delivery.
 type health struct {
-	failures     uint32 // in a row
-	suspect      bool   // one at a time, after a timeout
-	firstFailure int64  // of those in a row
+	failures uint32 // in a row
+	suspect  bool   // one at a time, after a timeout
+	breaker
+	firstFailure int64 // of those in a row
 	lastFailure  int64
 	lastSuccess  int64
 	at           int64 // its live record in `lanes`, -1 if there is none
@@ -25,7 +26,7 @@ type health struct {
 // trivial reports whether there is nothing worth remembering: a trivial record
 // only says that the one before is void, and is dead itself.
 func (l *lane) trivial(now Time) bool {
-	return l.failures == 0 && !l.suspect && l.closed <= now.Mono && l.heldMs == 0 && (l.heldSince == 0 || l.entries == 0)
+	return l.failures == 0 && !l.suspect && !l.open && l.probes == 0 && l.closed <= now.Mono && l.heldMs == 0 && (l.heldSince == 0 || l.entries == 0)
 }
 
 // soil wants the lane's health written.
@@ -40,25 +41,30 @@ func (m *Machine) soil(n uint32) {
 	t.touch()
 }
 
-// judgeHealth follows the result of a try.
-func (m *Machine) judgeHealth(now Time, n uint32, l *lane, r *Result) {
+// judgeHealth follows the result of a try; probe says that it was one.
+func (m *Machine) judgeHealth(now Time, n uint32, l *lane, r *Result, probe bool) {
+	slow := r.Outcome == facts.Outcome_OUTCOME_TIMEOUT
+	if r.Outcome == facts.Outcome_OUTCOME_INTERRUPTED {
+		if m.draining {
+			return // it says nothing about the receiver
+		}
+		slow = true // cut to make room for others
+	}
 	if r.Outcome == facts.Outcome_OUTCOME_DELIVERED {
 		l.lastSuccess = now.Wall
 		if l.failures > 0 || l.suspect {
 			l.failures, l.suspect, l.firstFailure, l.lastFailure = 0, false, 0, 0
 			m.soil(n)
 		}
+		m.judgeBreaker(now, n, l, true, probe)
 		return
-	}
-	if r.Outcome == facts.Outcome_OUTCOME_INTERRUPTED {
-		return // it says nothing about the receiver
 	}
 	if l.failures == 0 {
 		l.firstFailure = now.Wall
 	}
 	l.failures++
 	l.lastFailure = now.Wall
-	if r.Outcome == facts.Outcome_OUTCOME_TIMEOUT && !l.suspect {
+	if slow && !l.suspect {
 		l.suspect = true
 		m.unload(l)
 	}
@@ -68,6 +74,7 @@ func (m *Machine) judgeHealth(now Time, n uint32, l *lane, r *Result) {
 		m.unload(l)
 	}
 	m.soil(n)
+	m.judgeBreaker(now, n, l, false, probe)
 	m.judgeDisable(l, r)
 }
 
@@ -121,7 +128,7 @@ func (m *Machine) appendHealth(now Time, n uint32, l *lane, copied bool) {
 	h := &facts.Health{
 		WebhookId: webhook[:], Account: l.account, ConsecutiveFailures: l.failures, Suspect: l.suspect,
 		LastSuccessMs: l.lastSuccess, FirstFailureMs: l.firstFailure, LastFailureMs: l.lastFailure, WebhookVersion: l.version,
-		HeldMs: l.heldMs,
+		HeldMs: l.heldMs, Open: l.open, Probes: l.probes,
 	}
 	if l.closed > now.Mono {
 		h.ClosedUntilMs = wall(now, l.closed)
@@ -143,7 +150,7 @@ func (m *Machine) applyHealth(now Time, at int64, r *facts.LaneRecord, h *facts.
 		l.at = -1
 	}
 	if nothing := h.GetConsecutiveFailures() == 0 && !h.GetSuspect() && h.GetClosedUntilMs() == 0 &&
-		h.GetHeldMs() == 0 && h.GetHeldSinceMs() == 0; !nothing {
+		!h.GetOpen() && h.GetProbes() == 0 && h.GetHeldMs() == 0 && h.GetHeldSinceMs() == 0; !nothing {
 		l.at = at
 		t.live.set(at, tagHealth|n)
 	}
@@ -155,6 +162,7 @@ func (m *Machine) applyHealth(now Time, at int64, r *facts.LaneRecord, h *facts.
 	}
 	l.failures, l.suspect, l.version = h.GetConsecutiveFailures(), h.GetSuspect(), h.GetWebhookVersion()
 	l.firstFailure, l.lastFailure, l.lastSuccess = h.GetFirstFailureMs(), h.GetLastFailureMs(), h.GetLastSuccessMs()
+	m.remember(l, h)
 	l.closed, l.heldMs, l.heldSince = math.MinInt64, h.GetHeldMs(), 0
 	if c := h.GetClosedUntilMs(); c != 0 {
 		l.closed = min(mono(now, c), now.Mono+m.cfg.MaxRetryAfter)

@@ -69,6 +69,11 @@ func (m *Machine) leave(now Time, n uint32) {
 	}
 	if l.dying && !l.trivial(now) {
 		l.failures, l.suspect, l.closed = 0, false, 0
+		m.forgive(l)
+		m.soil(n)
+	}
+	if l.rate > 0 { // nothing is left that it could be flooded with
+		m.forgive(l)
 		m.soil(n)
 	}
 	if l.at >= 0 || l.writing || l.soiled || l.queued || l.hungry || l.waits || l.listed || !l.trivial(now) {
@@ -106,7 +111,12 @@ func (t *tenure) part(e *entry) {
 
 // room is how many more tries may be in flight to the webhook.
 func (m *Machine) room(l *lane) int {
-	if l.suspect {
+	switch {
+	case l.open && l.probing != 0:
+		return 0
+	case l.open:
+		return 1
+	case l.suspect:
 		return 1 - l.flights
 	}
 	return m.cfg.PerWebhook - l.flights
@@ -120,6 +130,9 @@ func (m *Machine) head(now Time, l *lane) (uint32, *entry) {
 		return 0, nil
 	}
 	id := l.ready.ids[0]
+	if l.open {
+		id = m.pick(l)
+	}
 	e := t.ix.at(id)
 	if t.stilled(l); len(l.moving.items) > 0 && l.moving.items[0].order < e.order && !m.off(ruleCarryHolds) {
 		return 0, nil
@@ -192,6 +205,10 @@ func (m *Machine) loadHeads(_ Time, n uint32, l *lane) {
 		}
 		return
 	}
+	if l.open {
+		m.loadHead(m.pick(l), l)
+		return
+	}
 	var heads [64]uint32
 	taken := 0
 	for taken < min(room, len(heads)) && len(l.ready.ids) > 0 {
@@ -204,11 +221,16 @@ func (m *Machine) loadHeads(_ Time, n uint32, l *lane) {
 		e := t.ix.at(id)
 		l.ready.push(t.ix, id)
 		if e.state == ready && e.slot == 0 {
-			m.load(id, e, toSend)
-			t.sendLoads++
-			l.loads = append(l.loads, id)
+			m.loadHead(id, l)
 		}
 	}
+}
+
+// loadHead asks for the record of an entry that is to be sent.
+func (m *Machine) loadHead(id uint32, l *lane) {
+	m.load(id, m.t.ix.at(id), toSend)
+	m.t.sendLoads++
+	l.loads = append(l.loads, id)
 }
 
 // feedStarved lets lanes load that found no room before.
@@ -255,8 +277,8 @@ func (m *Machine) look(now Time, n uint32) {
 	l := t.lanes[n]
 	seen := m.view.Webhook(l.webhook)
 	if l.version != 0 && seen.Version != l.version {
-		if l.suspect || l.closed > now.Mono {
-			l.suspect, l.closed = false, 0 // a new URL, a resume: try at once
+		if l.suspect || l.open || l.closed > now.Mono {
+			l.suspect, l.closed, l.probes = false, 0, 0 // a new URL, a resume: try at once
 			m.soil(n)
 		}
 	}

@@ -205,7 +205,7 @@ func (m *Machine) Stats() Stats {
 	s := Stats{
 		Owner: t.mode == owning, Epoch: t.epoch,
 		Waiting: t.waiting, Undecided: t.undecided + t.commanded, InFlight: t.inFlight, QueuedBytes: t.bodyBytes,
-		Webhooks: len(t.byWebhook), Position: int64(t.window.position), Low: int64(t.window.low()),
+		Webhooks: len(t.byWebhook), Open: t.open, Position: int64(t.window.position), Low: int64(t.window.low()),
 		LanesLive: t.live.alive, LanesTotal: int(t.live.end() - max(t.lanesStart, t.trimmedLanes)), Takeovers: m.takeovers,
 	}
 	for _, n := range m.orphans {

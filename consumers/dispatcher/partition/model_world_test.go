@@ -72,6 +72,7 @@ func modelConfig() Config {
 	c.GiveUpAfter = 30 * time.Second
 	c.Hold = 20 * time.Second
 	c.PerWebhook = 2
+	c.Breaker = Breaker{Failures: 3, Tries: 4, Percent: 75, ProbeAfter: 300 * time.Millisecond, ProbeMost: time.Second}
 	c.MaxUndecided = 8
 	c.SpillAfter = 100 * time.Millisecond
 	c.LoadBatch = 4

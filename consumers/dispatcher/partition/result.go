@@ -15,7 +15,8 @@ func (m *Machine) Sent(now Time, attempt ids.ID, r Result) {
 	if w == nil || w.attempt != attempt {
 		return
 	}
-	delete(m.pending, w.token)
+	token := w.token
+	delete(m.pending, token)
 	w.token = 0
 	f := &facts.AttemptFact{
 		FactId: append([]byte(nil), w.attempt[:]...), Kind: facts.FactKind_FACT_KIND_ATTEMPT, Epoch: w.epoch,
@@ -51,7 +52,7 @@ func (m *Machine) Sent(now Time, attempt ids.ID, r Result) {
 	e.attempts = w.number
 	m.unmark(e)
 	w.record = nil
-	m.judgeHealth(now, n, l, &r)
+	m.judgeHealth(now, n, l, &r, l.probed(token))
 	asked := m.absorbQueued(w, e)
 	f.Upto = e.upto
 	if delivered {

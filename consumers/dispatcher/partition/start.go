@@ -75,6 +75,7 @@ func (m *Machine) begins(now Time, n uint32) {
 
 	m.counter++
 	w.stage, w.token = trying, m.counter
+	m.paced(now, n, l, id, w.token)
 	m.pending[w.token] = w
 	w.attempt, w.epoch, w.number = newID(m.p, t.epoch, m.counter), t.epoch, e.attempts+1
 	w.round, w.upto, w.repeat, w.reopened = e.order, e.upto, e.is(flagRepeat), e.is(flagReopened)
@@ -102,7 +103,8 @@ func (m *Machine) Unsent(now Time, attempt ids.ID, why NotSent) {
 	if w == nil || w.attempt != attempt {
 		return
 	}
-	delete(m.pending, w.token)
+	token := w.token
+	delete(m.pending, token)
 	w.token = 0
 	if w.stage == orphaned {
 		m.orphanDone(now, w, true)
@@ -112,6 +114,7 @@ func (m *Machine) Unsent(now Time, attempt ids.ID, why NotSent) {
 	e := t.ix.at(w.entry)
 	n := e.lane
 	l := t.lanes[n]
+	l.probed(token)
 	l.flights--
 	t.inFlight--
 	if w.began {

@@ -53,6 +53,7 @@ type tenure struct {
 	readBack                       bool // a checkpoint of this epoch was
 	carrying                       int
 	short                          bool // the node had fewer slots than could be used
+	open                           int  // webhooks whose breaker is open
 
 	// webhooks
 	lanes      []*lane
