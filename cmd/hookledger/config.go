@@ -19,6 +19,7 @@ import (
 	"hookledger/consumers/sender/egress"
 	"hookledger/deploy/embedded/broker"
 	"hookledger/ledger"
+	"hookledger/projections/history"
 )
 
 // config is everything that an operator can set, in one place. Each flag is
@@ -44,6 +45,7 @@ type config struct {
 
 	clickhouseDSN string
 	clickhouseDB  string
+	auditDB       string
 	engineLib     string
 
 	allowHTTP    bool
@@ -160,7 +162,8 @@ func (c *config) placeFlags(f *flag.FlagSet) {
 	f.IntVar(&c.minInsync, "min-insync-replicas", 0, "copies that acknowledge (default 1 embedded, 2 on Kafka)")
 	f.DurationVar(&c.historyRetention, "history-retention", 30*24*time.Hour, "how long events and attempts are kept")
 	f.StringVar(&c.clickhouseDSN, "clickhouse-dsn", "", "`DSN` of ClickHouse; none is the embedded engine")
-	f.StringVar(&c.clickhouseDB, "clickhouse-database", "hookledger", "`name` of the history's database")
+	f.StringVar(&c.clickhouseDB, "clickhouse-database", history.DefaultDatabase, "`name` of the history's database")
+	f.StringVar(&c.auditDB, "audit-database", history.DefaultAuditDatabase, "`name` of the database that holds the views for auditors")
 	f.StringVar(&c.engineLib, "engine-lib", "", "`path` of libchdb, the embedded engine (default: searched beside the program)")
 	f.StringVar(&c.fsync, "fsync", string(broker.FsyncGroup), "embedded broker: `group` survives a power cut, none only a crash of the program")
 	f.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "`level`: debug, info, warn or error")

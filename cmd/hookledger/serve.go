@@ -231,11 +231,14 @@ func newSender(cfg *config, guard *egress.Guard) (*sender.Sender, error) {
 }
 
 func openHistory(ctx context.Context, at *place, cfg *config) (*history.History, error) {
-	past, err := history.Open(history.Options{DSN: at.dsn(userService), Database: cfg.clickhouseDB})
+	past, err := history.Open(history.Options{DSN: at.dsn(userService), Database: cfg.clickhouseDB, AuditDatabase: cfg.auditDB})
 	if err != nil {
 		return nil, err
 	}
 	if err := past.Apply(ctx); err != nil {
+		return nil, errors.Join(err, past.Close())
+	}
+	if err := past.ApplyViews(ctx); err != nil {
 		return nil, errors.Join(err, past.Close())
 	}
 	return past, nil

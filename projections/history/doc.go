@@ -17,6 +17,7 @@
 //
 //	h, err := history.Open(ctx, history.Options{DSN: dsn})
 //	h.Apply(ctx)                                 // migrations; Check(ctx) only looks
+//	h.ApplyViews(ctx)                            // the views for auditors, over this history from now on
 //	h.Delivery(ctx, account, id)                 // *Delivery with Attempts and Last; ErrNotFound
 //	h.Deliveries(ctx, account, webhook, Page{})  // newest first; next cursor
 //	h.Attempts(ctx, delivery)                    // its tries and other facts, in order

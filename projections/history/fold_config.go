@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -119,7 +120,13 @@ func webhookText(id []byte) string {
 	return ids.ID(id).Text(ids.Webhook)
 }
 
-func keyText(id string) string { return string(ids.Key) + id }
+// keyText is a key's id as the API shows it; facts carry it so.
+func keyText(id string) string {
+	if id == "" || strings.HasPrefix(id, string(ids.Key)) {
+		return id
+	}
+	return string(ids.Key) + id
+}
 
 func stateJSON(state any) string {
 	if state == nil {

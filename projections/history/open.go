@@ -22,6 +22,8 @@ type Options struct {
 	DSN string
 	// Database overrides the DSN's. When neither names one: DefaultDatabase.
 	Database string
+	// AuditDatabase is where ApplyViews puts the views for auditors; default DefaultAuditDatabase.
+	AuditDatabase string
 	// MaxQueryTime is max_execution_time of a question; default 10 s.
 	MaxQueryTime time.Duration
 	// Now is the clock that tells which window of a list is searched first. It
@@ -35,6 +37,7 @@ type History struct {
 	conn    driver.Conn
 	db      string // as an identifier
 	name    string
+	audit   string // the database of the views
 	maxTime time.Duration
 	now     func() time.Time
 	types   columnTypes
@@ -47,12 +50,15 @@ func Open(o Options) (*History, error) {
 		// The parser's error may quote the DSN, which holds a password.
 		return nil, errors.New("read the ClickHouse DSN: it is not of the form clickhouse://user:password@host:9000/database or http://user:password@host:8123/database")
 	}
-	h := &History{name: o.Database, maxTime: o.MaxQueryTime, now: o.Now}
+	h := &History{name: o.Database, audit: o.AuditDatabase, maxTime: o.MaxQueryTime, now: o.Now}
 	if h.name == "" {
 		h.name = opts.Auth.Database
 	}
 	if h.name == "" || h.name == "default" {
 		h.name = DefaultDatabase
+	}
+	if h.audit == "" {
+		h.audit = DefaultAuditDatabase
 	}
 	// Every statement names its database, so the connection needs none: the
 	// history's own may not be there yet.

@@ -7,6 +7,8 @@
 // statement and the note that its file was applied. {{db}} stands for the
 // database's name.
 //
+// Beside the migrations, audit/ holds the views for auditors: see [View].
+//
 // Migrations go forward only, and a file that was released is never edited: its
 // checksum is kept in schema_migrations, and one that differs is refused. A
 // mistake is mended by the next file.
