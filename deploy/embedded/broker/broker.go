@@ -75,6 +75,9 @@ type Options struct {
 	// ObserveSync is called after each sync, from the goroutine that did it: how long it took, and how
 	// many callers it served. It must not block.
 	ObserveSync func(took time.Duration, waiters int)
+	// WatchSync is called before each sync, and what it returns once that sync has succeeded, before those who
+	// wait for it are told, from one goroutine. It lets a test know, file by file, what a power cut may not take.
+	WatchSync func() (synced func())
 
 	// sys replaces system calls in tests.
 	sys *syscalls

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -36,6 +37,7 @@ func TestTailsCutAnywhere(t *testing.T) {
 	if err := cl.Flush(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
+	src = afterKill(t, src)
 	stop()
 
 	for i := range 16 {
@@ -43,9 +45,6 @@ func TestTailsCutAnywhere(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "data")
 			if err := os.CopyFS(path, os.DirFS(src)); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Remove(filepath.Join(path, "broker", "clean")); err != nil {
 				t.Fatal(err)
 			}
 			part := filepath.Join(path, "broker", "partitions", topic+"-0")
@@ -187,4 +186,53 @@ func TestFilesOfACleanStopAreJudgedByTheirRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	startRefused(t, path, "not those of that stop")
+}
+
+// Killed between a roll and the first write to the new segment, a partition has an empty file at its end. kfake
+// forgets it and leaves it there: a clean stop then spoke of other files than there were, and the next start was
+// refused once.
+func TestKilledWhileRolling(t *testing.T) {
+	t.Parallel()
+	for name, records := range map[string]int{"a second segment": 3, "the only segment": 0} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "data")
+			b, stop := open(t, path, broker.Options{Fsync: broker.FsyncNone})
+			topic := brokertest.Topic(t, b, "a", 1)
+			cl := brokertest.Client(t, b)
+			for i := range records {
+				if err := cl.ProduceSync(testContext(t), &kgo.Record{Topic: topic, Value: []byte{byte(i)}}).FirstErr(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			stop()
+			part := filepath.Join(path, "broker", "partitions", topic+"-0")
+			for _, ext := range []string{"dat", "idx"} {
+				if err := os.WriteFile(filepath.Join(part, fmt.Sprintf("%d.%s", records, ext)), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.Remove(filepath.Join(path, "broker", "clean")); err != nil {
+				t.Fatal(err)
+			}
+			var log strings.Builder
+			o := broker.Options{Fsync: broker.FsyncNone, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+			_, stop = open(t, path, o) // nothing is written
+			stop()
+			b, _ = open(t, path, o)
+			if b.Unclean() {
+				t.Error("the second start follows a clean stop")
+			}
+			if strings.Contains(log.String(), "not quite") {
+				t.Errorf("the clean stop does not fit its files: %s", log.String())
+			}
+			r := &kgo.Record{Topic: topic, Value: []byte("next")}
+			if err := brokertest.Client(t, b).ProduceSync(testContext(t), r).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+			if got := readAll(t, b, topic, 1)[0]; len(got) != records+1 || r.Offset != int64(records) {
+				t.Errorf("%d records, the last at %d; want %d", len(got), r.Offset, records+1)
+			}
+		})
+	}
 }

@@ -72,6 +72,13 @@ func (w *windows) add(p *partition, h []byte, offset int64) {
 	pw.NextSeq = next
 }
 
+// join takes over what was seen of another partition.
+func (w *windows) join(other *windows) {
+	if w != nil {
+		w.list = append(w.list, other.list...)
+	}
+}
+
 func (w *windows) write(path string) error {
 	b, err := json.Marshal(struct {
 		Version int       `json:"version"`

@@ -23,7 +23,10 @@ import (
 //   - It passes over a hole in the middle of a partition, and forgets the end of an empty one. The walk
 //     finds both.
 //   - It ignores a torn end of groups.log or pids.log, and appends after it, where the next start will not
-//     look: the torn end is cut off here.
+//     look: the torn end is cut off here. And it rewrites them in a way that a power cut can spoil (see keep.go).
+//   - A power cut may take the end of one segment and leave all of the next, if both were written since the last
+//     sync. What was synced is known (see marks.go): so what lies behind such a hole was never acknowledged, and
+//     is moved away. A hole or an end below the mark is damage.
 //   - It forgets the producers' sequence numbers, so that a batch whose acknowledgement was lost is
 //     appended twice. They stand in the batches: the walk writes them down.
 
@@ -74,9 +77,9 @@ func prepare(dir string, log *slog.Logger) (unclean bool, err error) {
 		if err := remove(dir, "seq_windows.json"); err != nil {
 			return false, err
 		}
-		for _, name := range []string{"groups.log", "pids.log"} {
-			if err := cutTornEntries(filepath.Join(dir, name), log); err != nil {
-				return false, fmt.Errorf("repair %q: %w", filepath.Join(dir, name), err)
+		for _, name := range stateLogs {
+			if err := mendStateLog(dir, name, log); err != nil {
+				return false, fmt.Errorf("mend %q: %w", filepath.Join(dir, name), err)
 			}
 		}
 	}
@@ -89,6 +92,10 @@ func prepare(dir string, log *slog.Logger) (unclean bool, err error) {
 
 func preparePartitions(dir string, parts []os.DirEntry, topics map[string]int, clean bool, log *slog.Logger) error {
 	var seqs windows
+	synced, err := readMarks(dir)
+	if err != nil {
+		return fmt.Errorf("read what was synced: %w", err)
+	}
 	for _, e := range parts {
 		path := filepath.Join(dir, "partitions", e.Name())
 		topic, p, err := splitPartition(e.Name())
@@ -102,6 +109,9 @@ func preparePartitions(dir string, parts []os.DirEntry, topics map[string]int, c
 			continue
 		}
 		part := partition{path: path, topic: topic, number: p, log: log}
+		if m, ok := synced.Partitions[e.Name()]; ok {
+			part.synced = &m
+		}
 		if err := part.prepare(clean, &seqs); err != nil {
 			return fmt.Errorf("partition %d of topic %q: %w", p, topic, err)
 		}
@@ -115,16 +125,21 @@ func preparePartitions(dir string, parts []os.DirEntry, topics map[string]int, c
 // setAside moves a partition of a topic that is not known: its deletion, or its making, was cut short by a
 // crash. kfake would append to its files when a topic of that name is made again.
 func setAside(dir, name string, log *slog.Logger) error {
-	to := filepath.Join(dir, orphansName)
-	if err := os.MkdirAll(to, 0o700); err != nil {
-		return err
-	}
-	to, err := os.MkdirTemp(to, name+".*")
+	to, err := makeOrphanage(dir, name)
 	if err != nil {
 		return err
 	}
 	log.Warn("the embedded broker set a partition aside whose topic was never completely made or deleted", "partition", name, "to", to)
 	return os.Rename(filepath.Join(dir, "partitions", name), filepath.Join(to, name))
+}
+
+// makeOrphanage makes a folder for what is moved out of the way.
+func makeOrphanage(dir, name string) (string, error) {
+	to := filepath.Join(dir, orphansName)
+	if err := os.MkdirAll(to, 0o700); err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(to, name+".*")
 }
 
 // afterLoad removes what must be read once only, or lie in no file.

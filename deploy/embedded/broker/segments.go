@@ -22,6 +22,8 @@ type partition struct {
 	path   string
 	topic  string
 	number int32
+	// synced is how far the partition was synced at least; nil if that is not known.
+	synced *mark
 	log    *slog.Logger
 }
 
@@ -53,11 +55,10 @@ func (p *partition) prepare(clean bool, seqs *windows) error {
 	if err != nil {
 		return err
 	}
-	if clean && snap != nil && slices.Equal(snap.Segments, segs) && (len(segs) > 0 || snap.HighWatermark == 0) {
+	if clean && snap != nil && snap.fits(segs) {
 		return nil
 	}
-	// What the stop wrote down about its files is not theirs, to the byte, every time: so it is the records that
-	// are judged. All that was there must still be there.
+	// It is the records that are judged then, not the files' sizes: all that was there must still be there.
 	promised := snap
 	if clean && (snap == nil || len(segs) == 0 && len(snap.Segments) > 0) {
 		return p.otherFiles()
@@ -67,6 +68,9 @@ func (p *partition) prepare(clean bool, seqs *windows) error {
 	}
 	snap.Version = snapshotVersion
 	if len(segs) == 0 {
+		if p.synced != nil && !clean {
+			return p.lost(nil, 0)
+		}
 		if snap.HighWatermark == 0 {
 			return nil // nothing was ever written
 		}
@@ -76,8 +80,11 @@ func (p *partition) prepare(clean bool, seqs *windows) error {
 			return err
 		}
 	}
-	end, err := p.walk(segs, seqs)
+	segs, end, err := p.walk(segs, clean, seqs)
 	if err != nil {
+		return err
+	}
+	if segs, err = p.dropEmpty(segs); err != nil {
 		return err
 	}
 	if clean {
@@ -98,9 +105,18 @@ func (p *partition) prepare(clean bool, seqs *windows) error {
 	return os.WriteFile(filepath.Join(p.path, "snapshot.json"), b, 0o600)
 }
 
+// fits says whether these are the segments that the clean stop left.
+func (s *snapshot) fits(segs []segmentInfo) bool {
+	if len(s.Segments) == 0 && len(segs) == 1 { // an empty one that only bears the end offset: kfake forgets it when it loads
+		return segs[0] == segmentInfo{BaseOffset: s.HighWatermark}
+	}
+	return slices.Equal(s.Segments, segs) && (len(segs) > 0 || s.HighWatermark == 0)
+}
+
 func (p *partition) otherFiles() error {
 	return fmt.Errorf("the log was stopped cleanly, but the files in %q are not those of that stop: "+
-		"bring the folder back from a backup; or remove %q to take what is there as it is", p.path, "broker/"+cleanName)
+		"bring the folder back from a backup; or remove %q, %q and %q to take what is there as it is",
+		p.path, "broker/"+cleanName, "broker/"+markNames[0], "broker/"+markNames[1])
 }
 
 func (p *partition) segment(base int64) string {
@@ -155,36 +171,81 @@ func (p *partition) snapshot() (*snapshot, error) {
 	return &s, nil
 }
 
-// walk follows the batches of all segments and returns the offset after the last. What is torn at the end
-// of the last segment is cut off. Anything else that does not fit is damage, and nothing is changed then.
-func (p *partition) walk(segs []segmentInfo, seqs *windows) (int64, error) {
+// walk follows the batches of all segments and returns those that stay, and the offset after the last. What a
+// crash has left torn at the end is cut off, and segments behind a torn one are moved away. Anything else that
+// does not fit is damage, and nothing is changed then.
+func (p *partition) walk(segs []segmentInfo, clean bool, seqs *windows) ([]segmentInfo, int64, error) {
+	own := &windows{}
 	end := segs[0].BaseOffset
 	for i := range segs {
 		s := &segs[i]
-		if s.BaseOffset != end {
-			return 0, p.hole(segs[i-1].BaseOffset, end, s.BaseOffset)
-		}
 		last := i == len(segs)-1
-		var keep *windows
-		if i >= len(segs)-2 { // a producer's last five batches may lie on both sides of a roll
-			keep = seqs
+		keep := own
+		if i < len(segs)-2 { // a producer's last five batches may lie on both sides of a roll
+			keep = nil
 		}
-		var whole int64
-		var batches int
-		var err error
-		if whole, batches, end, err = p.walkSegment(s.BaseOffset, last, keep); err != nil {
-			return 0, err
+		// What may not have been synced may have lost a page in the middle.
+		check := last || p.synced != nil && s.BaseOffset >= p.synced.Segment
+		whole, batches, to, err := p.walkSegment(s.BaseOffset, check, keep)
+		if err != nil {
+			return nil, 0, err
 		}
-		if !last && whole != s.Size {
-			return 0, p.hole(s.BaseOffset, end, segs[i+1].BaseOffset)
-		}
-		if last {
+		end = to
+		torn := !last && (whole != s.Size || segs[i+1].BaseOffset != end)
+		switch {
+		case torn && (clean || p.synced == nil):
+			return nil, 0, p.hole(s.BaseOffset, end, segs[i+1].BaseOffset)
+		case (torn || last) && !clean && p.synced != nil && p.synced.beyond(s.BaseOffset, whole):
+			return nil, 0, p.lost(s, end)
+		case torn:
+			if err := p.moveAway(segs[i+1:]); err != nil {
+				return nil, 0, err
+			}
+			// What is left is walked as the whole: its last two segments tell of the producers.
+			return p.walk(segs[:i+1], clean, seqs)
+		case last:
 			if err := p.cut(s, whole, batches); err != nil {
-				return 0, err
+				return nil, 0, err
 			}
 		}
 	}
-	return end, nil
+	seqs.join(own)
+	return segs, end, nil
+}
+
+// beyond says whether a mark lies behind so many bytes of a segment.
+func (m *mark) beyond(segment, size int64) bool {
+	return segment < m.Segment || segment == m.Segment && size < m.Size
+}
+
+// moveAway moves segments that a power cut left behind a hole out of the partition.
+func (p *partition) moveAway(segs []segmentInfo) error {
+	to, err := makeOrphanage(filepath.Dir(filepath.Dir(p.path)), filepath.Base(p.path))
+	if err != nil {
+		return err
+	}
+	p.log.Warn("the embedded broker moved segments away that were never synced: a power cut took the end of the one before them",
+		"topic", p.topic, "partition", p.number, "segments", fmt.Sprint(segs), "to", to)
+	for _, s := range slices.Backward(segs) { // a start that is cut short finds the same hole again
+		segment := p.segment(s.BaseOffset)
+		for _, from := range []string{segment, index(segment)} {
+			if err := os.Rename(from, filepath.Join(to, filepath.Base(from))); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// lost is the error of a log that does not reach what was synced.
+func (p *partition) lost(s *segmentInfo, end int64) error {
+	found := "nothing is left of it"
+	if s != nil {
+		found = fmt.Sprintf("it can be read up to offset %d in %q", end, p.segment(s.BaseOffset))
+	}
+	return fmt.Errorf("the log is damaged: %s, but it was synced up to byte %d of %q: "+
+		"the disk has lost what it said it had: bring the folder back from a backup; or remove %q and %q to go on with what is there, "+
+		"without what was acknowledged since", found, p.synced.Size, p.segment(p.synced.Segment), "broker/"+markNames[0], "broker/"+markNames[1])
 }
 
 func (p *partition) hole(base, end, next int64) error {
@@ -240,6 +301,24 @@ func (p *partition) walkSegment(base int64, check bool, seqs *windows) (whole in
 	}
 }
 
+// dropEmpty removes an empty last segment. A process that was killed between a roll and the first write to the
+// new segment leaves one. kfake would forget it when it loads and leave the file, so that the next clean stop would
+// speak of other files than there are. The only segment stays: its name is all that tells the end offset.
+func (p *partition) dropEmpty(segs []segmentInfo) ([]segmentInfo, error) {
+	last := len(segs) - 1
+	if last == 0 || segs[last].Size > 0 {
+		return segs, nil
+	}
+	segment := p.segment(segs[last].BaseOffset)
+	if err := errors.Join(os.Remove(segment), os.Remove(index(segment))); err != nil {
+		return nil, err
+	}
+	return segs[:last], nil
+}
+
+// index is the file beside a segment.
+func index(segment string) string { return strings.TrimSuffix(segment, ".dat") + ".idx" }
+
 // cut removes what is torn from the end of the last segment, and makes its index fit. kfake would cut the
 // segment too, but go on as if it were as long as before.
 func (p *partition) cut(s *segmentInfo, whole int64, batches int) error {
@@ -255,6 +334,6 @@ func (p *partition) cut(s *segmentInfo, whole int64, batches int) error {
 	entry := make([]byte, 15)
 	entry[0] = snapshotVersion
 	entry[1] = byte(crc32.Checksum(entry[2:], castagnoli))
-	index := slices.Repeat(entry, batches)
-	return os.WriteFile(strings.TrimSuffix(p.segment(s.BaseOffset), ".dat")+".idx", index, 0o600)
+	entries := slices.Repeat(entry, batches)
+	return os.WriteFile(index(p.segment(s.BaseOffset)), entries, 0o600)
 }

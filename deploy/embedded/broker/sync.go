@@ -45,6 +45,8 @@ var errClosed = errors.New("the embedded broker is closed")
 // runs are served together by the next.
 type syncer struct {
 	flusher flusher
+	watch   func() func() // may be nil
+	marker  *marker       // may be nil
 	observe func(time.Duration, int)
 	fail    func(error)
 
@@ -67,8 +69,12 @@ func newSyncer(dir string, o Options, fail func(error)) (*syncer, error) {
 	if err != nil {
 		return nil, err
 	}
+	known, err := readMarks(dir)
+	if err != nil {
+		return nil, errors.Join(err, f.close())
+	}
 	s := &syncer{
-		flusher: f, observe: o.ObserveSync, fail: fail,
+		flusher: f, watch: o.WatchSync, marker: newMarker(dir, o.Logger, known), observe: o.ObserveSync, fail: fail,
 		wake: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 	go s.run()
@@ -111,11 +117,15 @@ func (s *syncer) run() {
 		err := s.failed
 		s.mu.Unlock()
 		// From here on the batch takes no more waiters, and all it has registered before the flush.
+		synced, marked := s.begin()
 		start := time.Now()
 		if err == nil {
 			err = s.flusher.flush()
 		}
 		took := time.Since(start)
+		if err == nil {
+			synced()
+		}
 		if err != nil {
 			s.mu.Lock()
 			s.failed = err
@@ -130,7 +140,23 @@ func (s *syncer) run() {
 		}
 		b.err = err
 		close(b.done)
+		if err == nil {
+			marked()
+		}
 	}
+}
+
+// begin tells those who follow the syncs of the next, and returns what to call when it succeeded: before the
+// waiters are told, and after.
+func (s *syncer) begin() (synced, marked func()) {
+	synced, marked = func() {}, func() {}
+	if s.watch != nil {
+		synced = s.watch()
+	}
+	if s.marker != nil {
+		marked = s.marker.begin()
+	}
+	return synced, marked
 }
 
 // close ends the goroutine after the sync that runs and the one that is asked for.
