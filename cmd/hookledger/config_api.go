@@ -19,10 +19,10 @@ type apiConfig struct {
 // loaded node is the number of requests in flight.
 func (c *config) apiFlags(f *flag.FlagSet) {
 	l := &c.api.limits
-	f.IntVar(&l.Key, "rate-per-key", 2000, "requests a `second` of one API key or token subject on this node, ten seconds' worth at once; 0 is no limit")
-	f.IntVar(&l.Account, "rate-per-account", 5000, "requests a `second` of one account on this node, ten seconds' worth at once; 0 is no limit")
-	f.IntVar(&l.Events, "events-per-account", 20_000, "events a `second` that one account publishes on this node, ten seconds' worth at once; 0 is no limit")
-	f.IntVar(&l.InFlight, "requests-per-account", 256, "requests of one account answered at the same time on this node; 0 is no limit")
+	f.IntVar(&l.Key, "rate-per-key", 10_000, "requests a `second` of one API key or token subject on this node, ten seconds' worth at once; 0 is no limit")
+	f.IntVar(&l.Account, "rate-per-account", 20_000, "requests a `second` of one account on this node, ten seconds' worth at once; 0 is no limit")
+	f.IntVar(&l.Events, "events-per-account", 50_000, "events a `second` that one account publishes on this node, ten seconds' worth at once; 0 is no limit")
+	f.IntVar(&l.InFlight, "requests-per-account", 1024, "requests of one account answered at the same time on this node; 0 is no limit")
 	f.IntVar(&l.Failures, "failures-per-address", 10, "bad or missing credentials a `second` from one address, a minute's worth at once; 0 is no limit")
 	f.Var(prefixes{&l.Proxies}, "trusted-proxies", "`CIDR,...` of proxies whose X-Forwarded-For is believed")
 	f.DurationVar(&c.api.readTimeout, "read-timeout", 30*time.Second, "what a client may take to send a request; for its headers, a sixth of it")
