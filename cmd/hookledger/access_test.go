@@ -6,58 +6,6 @@ import (
 	"testing"
 )
 
-// Scopes form a ladder, whichever way the credential comes.
-func TestScopes(t *testing.T) {
-	s := common.get(t)
-	jwt := s.account(t)
-	h := jwt.webhook("https://receiver.example/")
-	ladder := []string{"search", "read", "write", "admin"}
-	callers := map[string][]*caller{}
-	for _, scope := range ladder {
-		key := jwt.post("/api-keys", object{"name": scope, "scopes": []string{scope}, "expires_in_days": 1}).is(201).str("key")
-		callers[scope] = []*caller{s.account(t, scope), s.as(t, key), s.as(t, "").with("X-API-Key: " + key)}
-	}
-	for _, tc := range []struct {
-		method, path string
-		body         any
-		needs        string
-		missing      int // the answer of one who may ask
-	}{
-		{"GET", "/webhooks", nil, "read", 200},
-		{"GET", h.path(), nil, "read", 200},
-		{"GET", h.path() + "/deliveries", nil, "read", 200},
-		{"GET", "/webhooks/deliveries/del_x", nil, "read", 404},
-		{"GET", "/webhooks/deliveries/del_x/attempts", nil, "read", 404},
-		{"GET", "/events/none", nil, "read", 404},
-		{"POST", "/webhooks", object{}, "write", 422},
-		{"PATCH", h.path(), object{}, "write", 200},
-		{"POST", "/webhooks/wh_x/rotate-secret", nil, "write", 404},
-		{"POST", "/webhooks/wh_x/test", nil, "write", 404},
-		{"POST", "/webhooks/deliveries/del_x/retry", nil, "write", 404},
-		{"POST", "/events", object{}, "write", 422},
-		{"DELETE", "/webhooks/wh_x", nil, "admin", 404},
-	} {
-		allowed := false
-		for _, scope := range ladder {
-			allowed = allowed || scope == tc.needs
-			for _, c := range callers[scope] {
-				a := c.do(tc.method, tc.path, tc.body)
-				if allowed {
-					a.is(tc.missing)
-				} else {
-					a.fails(403, "permission_scope_insufficient")
-				}
-			}
-		}
-		s.as(t, "").do(tc.method, tc.path, tc.body).fails(401, "authentication_required")
-		s.as(t, "sk_nonsense").do(tc.method, tc.path, tc.body).fails(401, "authentication_invalid")
-		s.as(t, "ey.no.jwt").do(tc.method, tc.path, tc.body).fails(401, "authentication_invalid")
-	}
-	if names := s.as(t, "").get("/webhooks/events").is(200); len(names.list()) < 17 {
-		t.Errorf("the event names are %s", names.body)
-	}
-}
-
 // API keys: made, listed, rotated, revoked and deleted with a JWT only; one that
 // is gone is refused at once.
 func TestAPIKeys(t *testing.T) {
@@ -102,51 +50,6 @@ func TestAPIKeys(t *testing.T) {
 	jwt.delete("/api-keys/" + newID).is(200)
 	jwt.get("/api-keys/"+newID).fails(404, "resource_api_key_not_found")
 	jwt.post("/api-keys", object{"name": "", "scopes": []string{"root"}, "expires_in_days": 366}).fails(422, "validation_failed")
-}
-
-// What another account has does not exist.
-func TestAccountsAreApart(t *testing.T) {
-	s := common.get(t)
-	c := s.account(t)
-	r := receiver(t, nil)
-	h := c.webhook(r.URL())
-	event := c.publish()
-	delivery := c.delivery(event, "delivered")
-	key := c.post("/api-keys", object{"name": "k"}).is(201).str("key_id")
-	other := s.as(t, s.ok(t, "", "token", "--account", "somebody else"))
-	other.webhook(r.URL(), object{"events": []string{"media.created"}})
-	for path, code := range map[string]string{
-		"GET " + h.path():                                    "resource_webhook_not_found",
-		"GET " + h.path() + "/deliveries":                    "resource_webhook_not_found",
-		"PATCH " + h.path():                                  "resource_webhook_not_found",
-		"DELETE " + h.path():                                 "resource_webhook_not_found",
-		"POST " + h.path() + "/test":                         "resource_webhook_not_found",
-		"POST " + h.path() + "/rotate-secret":                "resource_webhook_not_found",
-		"GET /webhooks/deliveries/" + delivery:               "resource_delivery_not_found",
-		"GET /webhooks/deliveries/" + delivery + "/attempts": "resource_delivery_not_found",
-		"POST /webhooks/deliveries/" + delivery + "/retry":   "resource_delivery_not_found",
-		"GET /events/" + event:                               "resource_event_not_found",
-		"GET /api-keys/" + key:                               "resource_api_key_not_found",
-		"POST /api-keys/" + key + "/revoke":                  "resource_api_key_not_found",
-		"POST /api-keys/" + key + "/rotate":                  "resource_api_key_not_found",
-		"DELETE /api-keys/" + key:                            "resource_api_key_not_found",
-	} {
-		method, path, _ := strings.Cut(path, " ")
-		var body any
-		if method != "GET" && method != "DELETE" {
-			body = object{}
-		}
-		other.do(method, path, body).fails(404, code)
-	}
-	if got := other.get("/webhooks").is(200); len(got.list()) != 1 {
-		t.Errorf("another account's webhooks: %s", got.body)
-	}
-	if got := other.get("/api-keys").is(200); len(got.list()) != 0 {
-		t.Errorf("another account's keys: %s", got.body)
-	}
-	if r.Count() != 1 {
-		t.Errorf("%d requests, want 1", r.Count())
-	}
 }
 
 // Every error has the one shape, also where no handler of ours is.

@@ -3,14 +3,18 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"hookledger/ledger/secrets"
 	"hookledger/schemas/api"
 	"hookledger/schemas/api/apitest"
 	"hookledger/schemas/catalogue"
@@ -61,7 +65,25 @@ func (s *server) account(t testing.TB, scopes ...string) *caller {
 	if len(scopes) > 0 {
 		scope = strings.Join(scopes, ",")
 	}
-	return s.as(t, s.ok(t, "", "token", "--account", t.Name(), "--scopes", scope))
+	return s.as(t, s.token(t, t.Name(), scope))
+}
+
+// token is a JWT of an account, signed as `hookledger token` does.
+func (s *server) token(t testing.TB, account, scopes string) string {
+	t.Helper()
+	keys, err := secrets.Load(filepath.Join(s.dir, "keys", "secrets.json"))
+	if errors.Is(err, fs.ErrNotExist) { // they are elsewhere: the program knows where
+		return s.ok(t, "", "token", "--account", account, "--scopes", scopes)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims := secrets.Claims{Subject: "test", Account: account, Scopes: strings.Split(scopes, ",")}
+	token, err := keys.SignToken(claims, time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token.Reveal()
 }
 
 // with is the same caller with headers, each "Name: value".

@@ -231,6 +231,9 @@ type commonServer struct {
 	server *server
 }
 
+// operatorEvent is an event name that the operator of the shared server added.
+const operatorEvent = "acme.widget.sold"
+
 // openFlags let webhooks reach the tests' own receivers.
 var openFlags = []string{"--allow-http-urls", "--allow-private-networks"}
 
@@ -242,7 +245,11 @@ func (c *commonServer) get(t *testing.T) *server {
 			c.err = err
 			return
 		}
-		flags := append(slices.Clone(openFlags), "--retry-schedule", "1h,1h", "--log-level", "debug")
+		names := filepath.Join(parent, "events.txt")
+		if c.err = os.WriteFile(names, []byte(operatorEvent+"\n"), 0o600); c.err != nil {
+			return
+		}
+		flags := append(slices.Clone(openFlags), "--retry-schedule", "1h,1h", "--log-level", "debug", "--event-names", names)
 		if c.server, c.err = launch(filepath.Join(parent, "data"), flags...); c.err == nil {
 			c.err = c.server.ready(context.Background())
 		}
