@@ -11,7 +11,6 @@ import (
 	"net/http/pprof"
 	"time"
 
-	"github.com/gorilla/mux"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
@@ -37,7 +36,7 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, limits apiCo
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug), // clients that misbehave are no news
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(l) }()
+	go func() { ended <- server.Serve(oneShape{l}) }()
 	select {
 	case err := <-ended:
 		return err
@@ -152,14 +151,5 @@ func profiles() http.Handler {
 	m.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	m.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	m.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	return m
-}
-
-// operatorOnly is what a node without the API serves.
-func operatorOnly(ready http.Handler, reg *prometheus.Registry) http.Handler {
-	m := mux.NewRouter()
-	m.Handle("/livez", livez())
-	m.Handle("/readyz", ready)
-	m.Handle("/metrics", metricsHandler(reg))
 	return m
 }

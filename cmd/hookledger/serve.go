@@ -139,13 +139,10 @@ func serve(ctx context.Context, cfg *config, log *slog.Logger, std stdio) (err e
 	handler, err := api.New(api.Options{
 		Spec: document, Log: journal, Config: config, History: past, Sender: out, Guard: guard, Secrets: keys,
 		Mount:  map[string]http.Handler{"/livez": livez(), "/readyz": ready, "/metrics": metricsHandler(reg)},
-		Logger: log.With("part", "api"), Metrics: m.api, Limits: cfg.api.limits,
+		Logger: log.With("part", "api"), Metrics: m.api, Limits: cfg.api.limits, OperatorOnly: !cfg.has(roleAPI),
 	})
 	if err != nil {
 		return err
-	}
-	if !cfg.has(roleAPI) {
-		handler = operatorOnly(ready, reg)
 	}
 	listener, err := net.Listen("tcp", cfg.listen)
 	if err != nil {

@@ -30,6 +30,9 @@ func BenchmarkPublish(b *testing.B) {
 			return r.Context(), nil
 		},
 		NewRequestID: func() string { return "req_1" },
+		Mount: map[string]http.Handler{
+			"/livez": http.NotFoundHandler(), "/readyz": http.NotFoundHandler(), "/metrics": http.NotFoundHandler(),
+		},
 	})
 	if err != nil {
 		b.Fatal(err)

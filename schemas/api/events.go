@@ -58,7 +58,7 @@ const maxFields = 1000
 // more, and most of it for `data`, which nobody looks at.
 func ReadEvents(contentType string, body []byte, c *catalogue.Catalogue, limits EventLimits) ([]NewEvent, *apierr.Error) {
 	limits = limits.withDefaults()
-	r := eventReader{catalogue: c, limits: limits}
+	r := eventReader{catalogue: c, limits: limits, members: []string{"created_at", "data", "event", "id", "index_id", "ordering_key"}}
 	if int64(len(body)) > limits.Body {
 		return nil, apierr.TooLarge(limits.Body)
 	}
@@ -98,6 +98,7 @@ func ReadEvents(contentType string, body []byte, c *catalogue.Catalogue, limits 
 type eventReader struct {
 	catalogue *catalogue.Catalogue
 	limits    EventLimits
+	members   []string // of an event
 	events    []NewEvent
 	count     int
 	line      int // of NDJSON, from 1; else 0
@@ -199,7 +200,7 @@ func (r *eventReader) event(s *rawjson.Scanner, at string) error {
 		case "created_at":
 			bit = seenCreatedAt
 		default:
-			r.fault(at+"/"+pointerStep(quoted), messageUnknown)
+			r.add(unknownName(inBody, at+"/"+pointerStep(quoted), string(name), r.members))
 			return nil
 		}
 		if seen&bit != 0 {

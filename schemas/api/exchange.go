@@ -112,6 +112,12 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	if e.Allow != "" {
 		h.Set("Allow", e.Allow)
 	}
+	if e.AcceptEncoding != "" {
+		h.Set("Accept-Encoding", e.AcceptEncoding)
+	}
+	if e.Close {
+		h.Set("Connection", "close")
+	}
 	if e.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Bearer realm="hookledger"`)
 	}

@@ -3,6 +3,8 @@ package api
 import (
 	"errors"
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -41,13 +43,22 @@ func malformed(err error, line int) *apierr.Error {
 	return e
 }
 
-// unknownEvent says which names there are, and which was probably meant.
-func unknownEvent(c *catalogue.Catalogue, at, name string) apierr.Field {
-	f := apierr.Field{In: inBody, Field: at, Message: "is not a known event name", Allowed: c.Names(), Suggestion: c.Suggest(name)}
+// didYouMean adds to a message what was probably meant.
+func didYouMean(f apierr.Field) apierr.Field {
 	if f.Suggestion != "" {
 		f.Message += ": did you mean " + f.Suggestion + "?"
 	}
 	return f
+}
+
+// unknownName is a field or parameter that does not exist, with those that do.
+func unknownName(in, at, name string, known []string) apierr.Field {
+	return didYouMean(apierr.Field{In: in, Field: at, Message: messageUnknown, Allowed: known, Suggestion: catalogue.Nearest(name, known)})
+}
+
+// unknownEvent says which names there are, and which was probably meant.
+func unknownEvent(c *catalogue.Catalogue, at, name string) apierr.Field {
+	return didYouMean(apierr.Field{In: inBody, Field: at, Message: "is not a known event name", Allowed: c.Names(), Suggestion: c.Suggest(name)})
 }
 
 var pointerEscapes = strings.NewReplacer("~", "~0", "/", "~1")
@@ -117,6 +128,7 @@ func (s *Spec) schemaFault(in, at string, e *openapi3.SchemaError) apierr.Field 
 		f.Message = "must be one of " + strings.Join(f.Allowed, ", ")
 		if v, ok := e.Value.(string); ok {
 			f.Suggestion = catalogue.Nearest(v, f.Allowed)
+			return didYouMean(f)
 		}
 	case "type":
 		if e.Schema.Type != nil {
@@ -125,23 +137,33 @@ func (s *Spec) schemaFault(in, at string, e *openapi3.SchemaError) apierr.Field 
 	case "nullable":
 		f.Message = "must not be null"
 	case "pattern":
-		f.Message = "must match " + e.Schema.Pattern
+		f.Message = "must be " + text(e.Schema.Extensions, "x-form")
 	case "format":
 		f.Message = "must be a " + e.Schema.Format
-	case "minLength":
-		f.Message = fmt.Sprintf("must have at least %d characters", e.Schema.MinLength)
-	case "maxLength":
-		f.Message = fmt.Sprintf("must have at most %d characters", *e.Schema.MaxLength)
-	case "minItems":
-		f.Message = fmt.Sprintf("must have at least %d items", e.Schema.MinItems)
-	case "maxItems":
-		f.Message = fmt.Sprintf("must have at most %d items", *e.Schema.MaxItems)
-	case "minimum":
-		f.Message = fmt.Sprintf("must be at least %v", *e.Schema.Min)
-	case "maximum":
-		f.Message = fmt.Sprintf("must be at most %v", *e.Schema.Max)
+	case "minLength", "maxLength":
+		f.Message = "must have " + between(float64(e.Schema.MinLength), e.Schema.MaxLength) + " characters"
+	case "minItems", "maxItems":
+		f.Message = "must have " + between(float64(e.Schema.MinItems), e.Schema.MaxItems) + " items"
+	case "minimum", "maximum":
+		least := math.Inf(-1)
+		if e.Schema.Min != nil {
+			least = *e.Schema.Min
+		}
+		f.Message = "must be " + between(least, e.Schema.Max)
 	}
 	return f
+}
+
+// between says both bounds at once, so that who mends one doesn't meet the other.
+func between[N uint64 | float64](least float64, most *N) string {
+	number := func(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
+	switch {
+	case most == nil:
+		return "at least " + number(least)
+	case math.IsInf(least, -1):
+		return "at most " + number(float64(*most))
+	}
+	return number(least) + " to " + number(float64(*most))
 }
 
 func article(kind string) string {

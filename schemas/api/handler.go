@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -18,10 +19,11 @@ import (
 
 // Options is what [Spec.Handler] is assembled from.
 type Options struct {
-	// Server answers the operations. Required.
+	// Server answers the operations. Nil is for a node that serves only what is mounted; the API's paths are unknown there.
 	Server ServerInterface
 	// Authorize says who asks, and whether they may: it gets every operation with its scope, the public ones too, and
-	// returns the context that the handlers see. It may put headers into the answer. Its error is answered. Required.
+	// returns the context that the handlers see. It may put headers into the answer. Its error is answered. Required with
+	// Server.
 	Authorize func(answer http.Header, r *http.Request, op Operation) (context.Context, error)
 	// NewRequestID names requests that bring no well-formed X-Request-ID. Required.
 	NewRequestID func() string
@@ -32,7 +34,8 @@ type Options struct {
 	// Events bounds POST /events.
 	Events EventLimits
 	// Mount holds what is served beside the API without credentials or validation: /livez, /readyz, /metrics, /docs ...
-	// A path that ends in a slash holds for all below it. GET and HEAD only. /openapi.json is there without being named.
+	// GET and HEAD only. A path that ends in a slash is a tree of pages; any other is in the specification, and what that has
+	// for operators is mounted here, except /openapi.json and /docs, which are there without being named.
 	Mount map[string]http.Handler
 }
 
@@ -46,39 +49,75 @@ type Answer struct {
 	Took      time.Duration
 	// Err is what [WriteError] was given, cause included, or nil.
 	Err error
+	// Panicked says that a handler panicked; Err has the stack.
+	Panicked bool
 }
 
 // Handler assembles the API: request id, panics, routing, authorisation, validation, and then the server's method.
 func (s *Spec) Handler(o Options) (http.Handler, error) {
-	if o.Server == nil || o.Authorize == nil || o.NewRequestID == nil {
-		return nil, errors.New("assemble the API: Server, Authorize and NewRequestID must be given")
+	if o.Server != nil && o.Authorize == nil || o.NewRequestID == nil {
+		return nil, errors.New("assemble the API: Authorize and NewRequestID must be given")
 	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	o.Events = o.Events.withDefaults()
 
+	root, err := s.router(o)
+	if err != nil {
+		return nil, err
+	}
+	return s.outermost(o, root), nil
+}
+
+// router has a route for each operation of the specification, and none for anything else but trees of pages.
+func (s *Spec) router(o Options) (*mux.Router, error) {
 	root := mux.NewRouter().UseEncodedPath().SkipClean(true)
-	for path, h := range o.Mount {
+	mounted := map[string]http.Handler{"/openapi.json": http.HandlerFunc(s.ServeJSON)}
+	maps.Copy(mounted, o.Mount)
+	for _, op := range s.operations {
+		if op.Operator && mounted[op.Path] == nil {
+			return nil, fmt.Errorf("assemble the API: %s is in the specification, and nothing is mounted there", op.Path)
+		}
+	}
+	for path, h := range mounted {
+		if op := s.byRoute[route{http.MethodGet, path}]; !strings.HasSuffix(path, "/") && (op == nil || !op.Operator) {
+			return nil, fmt.Errorf("assemble the API: %s is mounted, and is not in the specification as one for operators", path)
+		}
 		mount(root, path, h)
 	}
-	mount(root, "/openapi.json", http.HandlerFunc(s.ServeJSON))
 	// The checks hang on a router of their own, so that what is mounted passes by them.
-	checked := root.NewRoute().Subrouter()
-	checked.Use(func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.check(o, w, r, next) })
-	})
-	HandlerWithOptions(o.Server, GorillaServerOptions{BaseRouter: checked, ErrorHandlerFunc: func(w http.ResponseWriter, r *http.Request, err error) {
-		// The request passed our checks, so the generated code disagrees with the specification.
-		WriteError(w, r, apierr.Internal(fmt.Errorf("bind the parameters of the request: %w", err)))
-	}})
+	if o.Server != nil {
+		checked := root.NewRoute().Subrouter()
+		checked.Use(func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.check(o, w, r, next) })
+		})
+		HandlerWithOptions(o.Server, GorillaServerOptions{BaseRouter: checked, ErrorHandlerFunc: func(w http.ResponseWriter, r *http.Request, err error) {
+			// The request passed our checks, so the generated code disagrees with the specification.
+			WriteError(w, r, apierr.Internal(fmt.Errorf("bind the parameters of the request: %w", err)))
+		}})
+	}
 	root.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		WriteError(w, r, apierr.NoPath(cut(r.URL.Path)))
+		WriteError(w, r, noPath(root, r))
 	})
 	root.MethodNotAllowedHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		WriteError(w, r, apierr.BadMethod(cut(r.Method), allowed(root, r)))
 	})
-	return s.outermost(o, root), nil
+	return root, nil
+}
+
+// noPath is the 404 of a path; one that only has a slash too many is told so. It is not redirected: a client that
+// follows would pay for its mistake with every request, and a POST would lose its body.
+func noPath(root *mux.Router, r *http.Request) error {
+	if path := strings.TrimRight(r.URL.Path, "/"); path != r.URL.Path {
+		other := r.Clone(r.Context())
+		other.URL.Path, other.URL.RawPath = path, ""
+		var m mux.RouteMatch
+		if root.Match(other, &m) && m.MatchErr == nil || errors.Is(m.MatchErr, mux.ErrMethodMismatch) {
+			return apierr.NoPathBut(cut(r.URL.Path), cut(path))
+		}
+	}
+	return apierr.NoPath(cut(r.URL.Path))
 }
 
 func mount(root *mux.Router, path string, h http.Handler) {
@@ -104,7 +143,9 @@ func (s *Spec) outermost(o Options, next http.Handler) http.Handler {
 		}
 		w.Header().Set("X-Request-ID", ex.requestID)
 		defer func() {
+			panicked := false
 			if p := recover(); p != nil {
+				panicked = true
 				if p == http.ErrAbortHandler { //nolint:errorlint // a sentinel that is compared like this by net/http
 					panic(p)
 				}
@@ -117,7 +158,7 @@ func (s *Spec) outermost(o Options, next http.Handler) http.Handler {
 				}
 			}
 			if o.Observe != nil {
-				a := Answer{RequestID: ex.requestID, Status: aw.status, Bytes: aw.bytes, Took: o.Now().Sub(start), Err: ex.err}
+				a := Answer{RequestID: ex.requestID, Status: aw.status, Bytes: aw.bytes, Took: o.Now().Sub(start), Err: ex.err, Panicked: panicked}
 				if ex.op != nil {
 					a.Operation = *ex.op
 				}

@@ -52,8 +52,9 @@ func newFace(t *testing.T) *face {
 		NewRequestID: func() string { return fmt.Sprintf("req_%d", n.Add(1)) },
 		Observe:      func(_ *http.Request, a api.Answer) { f.answers = append(f.answers, a) },
 		Mount: map[string]http.Handler{
-			"/livez": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }),
-			"/docs/": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "docs") }),
+			"/livez":  http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }),
+			"/readyz": http.NotFoundHandler(), "/metrics": http.NotFoundHandler(),
+			"/pages/": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "docs") }),
 		},
 	})
 	if err != nil {
@@ -72,7 +73,7 @@ func (f *face) do(method, target, body string, headers ...string) *httptest.Resp
 		r.Header.Add(name, value)
 	}
 	w := httptest.NewRecorder()
-	if strings.HasPrefix(target, "/docs") || strings.HasPrefix(target, "/livez") {
+	if strings.HasPrefix(target, "/pages") || strings.HasPrefix(target, "/livez") {
 		f.http.ServeHTTP(w, r)
 	} else {
 		f.checker.Handler(f.http).ServeHTTP(w, r)
@@ -262,19 +263,6 @@ func TestAllowNamesTheMethods(t *testing.T) {
 	}
 }
 
-func TestUnknownEventIsSuggested(t *testing.T) {
-	f := newFace(t)
-	for target, body := range map[string]string{
-		"/api/v2/webhooks": `{"name":"n","url":"https://x","events":["export.redy"]}`,
-		"/api/v2/events":   `{"event":"export.redy","data":{}}`,
-	} {
-		w := f.do("POST", target, body)
-		if _, _, message := failure(t, w); w.Code != 422 || !strings.Contains(message, "did you mean export.ready?") || !strings.Contains(w.Body.String(), `"suggestion":"export.ready"`) {
-			t.Errorf("%s: %d %s", target, w.Code, w.Body)
-		}
-	}
-}
-
 func TestFaultsOfOursTellNothing(t *testing.T) {
 	f := newFace(t)
 	f.fail = fmt.Errorf("ask the history: %w", errors.New("password=hunter2"))
@@ -287,6 +275,9 @@ func TestFaultsOfOursTellNothing(t *testing.T) {
 	if w.Code != 500 || strings.Contains(w.Body.String(), "reason") || w.Header().Get("X-Request-ID") != "mine-1" {
 		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
 	}
+	if f.answers[0].Panicked || !f.answers[1].Panicked || !strings.Contains(f.answers[1].Err.Error(), "server_test.go") {
+		t.Errorf("the second panicked, and the log needs its stack: %+v", f.answers)
+	}
 	if len(f.answers) != 2 || !strings.Contains(f.answers[0].Err.Error(), "hunter2") || !strings.Contains(f.answers[1].Err.Error(), "the reason is for the log") {
 		t.Errorf("the log does not get the causes: %v", f.answers)
 	}
@@ -297,7 +288,7 @@ func TestFaultsOfOursTellNothing(t *testing.T) {
 
 func TestMountedPassesBy(t *testing.T) {
 	f := newFace(t)
-	for target, want := range map[string]string{"/livez?probe=1": "ok", "/docs/a/b": "docs"} {
+	for target, want := range map[string]string{"/livez?probe=1": "ok", "/pages/a/b": "docs"} {
 		if w := f.do("GET", target, ""); w.Code != 200 || w.Body.String() != want || w.Header().Get("X-Request-ID") == "" {
 			t.Errorf("%s: %d %s", target, w.Code, w.Body)
 		}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -46,7 +48,7 @@ func (s *Spec) judge(o Options, ex *exchange, w http.ResponseWriter, r *http.Req
 	}
 	for _, name := range sortedKeys(query) {
 		if !slices.Contains(known, name) && len(faults) < maxFields {
-			faults = append(faults, apierr.Field{In: inQuery, Field: cut(name), Message: messageUnknown, Allowed: known})
+			faults = append(faults, unknownName(inQuery, cut(name), name, known))
 		}
 	}
 	if op.BodyLimit == 0 {
@@ -63,8 +65,8 @@ func (s *Spec) judge(o Options, ex *exchange, w http.ResponseWriter, r *http.Req
 		return err
 	}
 	media := mediaType(r.Header)
-	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
-		return apierr.BadContentType(media+" in "+cut(enc), op.contentTypes)
+	if enc := strings.Join(r.Header.Values("Content-Encoding"), ", "); enc != "" && !strings.EqualFold(enc, "identity") {
+		return apierr.BadContentCoding(cut(enc))
 	}
 	if len(ex.body) > 0 && !slices.Contains(op.contentTypes, media) {
 		return apierr.BadContentType(cut(media), op.contentTypes)
@@ -110,6 +112,8 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 			return body, nil
 		case errors.As(err, &tooLarge):
 			return nil, apierr.TooLarge(limit)
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return nil, apierr.TooSlow(err)
 		case err != nil:
 			e := apierr.Malformed("the body ended before it was whole")
 			e.Cause = err
@@ -175,9 +179,18 @@ func visit(schema *openapi3.Schema, value any) error {
 type decoder struct{ faults []apierr.Field }
 
 func (d *decoder) fault(at, message string) {
+	d.add(apierr.Field{In: inBody, Field: at, Message: message})
+}
+
+func (d *decoder) add(f apierr.Field) {
 	if len(d.faults) < maxFields {
-		d.faults = append(d.faults, apierr.Field{In: inBody, Field: at, Message: message})
+		d.faults = append(d.faults, f)
 	}
+}
+
+// members are the names that an object may have.
+func members(schema *openapi3.Schema) []string {
+	return slices.Sorted(maps.Keys(schema.Properties))
 }
 
 func (d *decoder) value(s *rawjson.Scanner, schema *openapi3.Schema, at string) (any, error) {
@@ -225,7 +238,7 @@ func (d *decoder) object(s *rawjson.Scanner, schema *openapi3.Schema, at string)
 		here := at + "/" + pointerStep(quoted)
 		prop := schema.Properties[string(name)]
 		if prop == nil {
-			d.fault(here, messageUnknown)
+			d.add(unknownName(inBody, here, string(name), members(schema)))
 			return nil
 		}
 		if _, twice := m[string(name)]; twice {

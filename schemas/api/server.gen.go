@@ -580,6 +580,9 @@ type TooLarge = Error
 // TooManyRequests defines model for TooManyRequests.
 type TooManyRequests = Error
 
+// TooSlow defines model for TooSlow.
+type TooSlow = Error
+
 // Unauthorized defines model for Unauthorized.
 type Unauthorized = Error
 

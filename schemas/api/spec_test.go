@@ -92,7 +92,7 @@ func TestEveryOperationCanSayWhatTheHandlerSays(t *testing.T) {
 			need = append(need, 401, 403)
 		}
 		if o.BodyLimit > 0 {
-			need = append(need, 413, 415)
+			need = append(need, 408, 413, 415)
 		}
 		if strings.Contains(o.Path, "{") {
 			need = append(need, 404)
@@ -134,7 +134,8 @@ func TestEveryErrorHasTheOneShapeAndItsStatus(t *testing.T) {
 		apierr.NoPath("/x"), apierr.NoWebhook("wh_1"), apierr.NoDelivery("del_1"), apierr.NoEvent("e"), apierr.NoAPIKey("key_1"),
 		apierr.BadMethod("PUT", []string{"GET"}), apierr.LostRace("wh_1"), apierr.TooManyWebhooks(3), apierr.KeyReused(), apierr.KeyInProgress(),
 		apierr.EventIDUsed("e"), apierr.AlreadyDelivered("del_1"), apierr.WebhookDeleted("del_1"), apierr.RetryRefused("del_1"), apierr.Expired("del_1"),
-		apierr.KeyInactive("key_1"), apierr.StaleVersion(2), apierr.TooLarge(1), apierr.FieldsTooLarge(1, []apierr.Field{{In: "body", Field: "/data", Message: "x"}}),
+		apierr.KeyInactive("key_1"), apierr.BadContentCoding("gzip"), apierr.TooSlow(nil), apierr.NoPathBut("/x/", "/x"),
+		apierr.Unreadable(400, "x"), apierr.Unreadable(417, ""), apierr.Unreadable(431, ""), apierr.Unreadable(505, "x"), apierr.StaleVersion(2), apierr.TooLarge(1), apierr.FieldsTooLarge(1, []apierr.Field{{In: "body", Field: "/data", Message: "x"}}),
 		apierr.BadContentType("text/xml", []string{"application/json"}), apierr.Invalid(apierr.Field{In: "query", Field: "x", Message: "y"}),
 		apierr.Throttled("key", 10, time.Second, 0), apierr.Throttled("in_flight", 10, 0, 0), apierr.Internal(nil), apierr.NoLog(1500*time.Millisecond, nil), apierr.NoHistory(0, nil), apierr.NotReady(0, "starting"),
 	} {

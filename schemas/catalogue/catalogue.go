@@ -114,13 +114,18 @@ func (c *Catalogue) Intern(name []byte) (string, bool) {
 func (c *Catalogue) Suggest(name string) string { return Nearest(name, c.names) }
 
 // Nearest returns the candidate nearest to name by edits (a letter more, less, other, or two swapped), after
-// levelling case and separators, or "" if even that is further than a third of it. Of equals the first wins.
+// levelling case and separators, or "" if even that is further than a third of it (a name of 4 to 8 characters: than 2). Of
+// equals the first wins.
 func Nearest(name string, candidates []string) string {
 	if len(name) > 2*MaxLength { // nothing known is near, and the comparison is quadratic
 		return ""
 	}
 	level := strings.NewReplacer("-", "_", " ", "_", "/", ".", ":", ".").Replace(strings.ToLower(name))
-	best, least := "", max(2, len(level)/3)+1
+	most := len(level) / 3
+	if len(level) >= 4 {
+		most = max(2, most)
+	}
+	best, least := "", most+1
 	for _, cand := range candidates {
 		if d := distance(level, cand, least); d < least {
 			best, least = cand, d

@@ -53,6 +53,8 @@ type Options struct {
 	Secrets *secrets.Set
 	// Mount is what is served beside the API: /livez, /readyz, /metrics.
 	Mount map[string]http.Handler
+	// OperatorOnly is for a node without the API: it serves what is mounted.
+	OperatorOnly bool
 	// Limits bound what one caller may ask for; none by default.
 	Limits Limits
 	// Timeout bounds what a request waits for (default 10 s).
@@ -97,14 +99,17 @@ func New(o Options) (http.Handler, error) {
 		return nil, err
 	}
 	s := &server{Options: o, stats: stats, lastUsed: newLastUsed(), limits: limits}
-	handler, err := o.Spec.Handler(api.Options{
-		Server:       s,
+	faces := api.Options{
 		Authorize:    s.authorize,
 		NewRequestID: s.newRequestID,
 		Observe:      s.observe,
 		Now:          o.Now,
 		Mount:        o.Mount,
-	})
+	}
+	if !o.OperatorOnly {
+		faces.Server = s
+	}
+	handler, err := o.Spec.Handler(faces)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ type Metrics struct {
 	duration *prometheus.HistogramVec
 	events   prometheus.Counter
 	limited  *prometheus.CounterVec
+	panics   prometheus.Counter
 }
 
 // NewMetrics makes the metrics, unregistered.
@@ -29,6 +30,9 @@ func NewMetrics() *Metrics {
 		events: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "hookledger_api_events_accepted_total", Help: "Events that were made durable.",
 		}),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "hookledger_api_panics_total", Help: "Requests whose handler panicked; the log has each stack.",
+		}),
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "hookledger_api_limited_total", Help: "Requests answered 429, by the limit.",
 		}, []string{"limit"}),
@@ -41,6 +45,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	m.duration.Describe(ch)
 	m.events.Describe(ch)
 	m.limited.Describe(ch)
+	m.panics.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
@@ -49,9 +54,13 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	m.duration.Collect(ch)
 	m.events.Collect(ch)
 	m.limited.Collect(ch)
+	m.panics.Collect(ch)
 }
 
 func (m *Metrics) answered(a api.Answer) {
+	if a.Panicked {
+		m.panics.Inc()
+	}
 	operation := a.Operation.ID
 	if operation == "" {
 		operation = "none"

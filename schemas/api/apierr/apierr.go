@@ -44,7 +44,11 @@ const (
 	PayloadExpired           Code = "payload_expired"
 	APIKeyInactive           Code = "api_key_inactive"
 	PreconditionFailed       Code = "precondition_failed"
+	RequestTimeout           Code = "request_timeout"
 	RequestTooLarge          Code = "request_too_large"
+	HeadersTooLarge          Code = "request_headers_too_large"
+	ExpectationFailed        Code = "expectation_failed"
+	ProtocolUnsupported      Code = "protocol_unsupported"
 	ContentTypeUnsupported   Code = "content_type_unsupported"
 	ValidationFailed         Code = "validation_failed"
 	RateLimited              Code = "rate_limited"
@@ -86,7 +90,11 @@ func Codes() []struct {
 		{PayloadExpired, http.StatusConflict},
 		{APIKeyInactive, http.StatusConflict},
 		{PreconditionFailed, http.StatusPreconditionFailed},
+		{RequestTimeout, http.StatusRequestTimeout},
 		{RequestTooLarge, http.StatusRequestEntityTooLarge},
+		{HeadersTooLarge, http.StatusRequestHeaderFieldsTooLarge},
+		{ExpectationFailed, http.StatusExpectationFailed},
+		{ProtocolUnsupported, http.StatusNotImplemented},
 		{ContentTypeUnsupported, http.StatusUnsupportedMediaType},
 		{ValidationFailed, http.StatusUnprocessableEntity},
 		{RateLimited, http.StatusTooManyRequests},
@@ -110,6 +118,10 @@ type Error struct {
 	Allow string
 	// Unsettled says that it is not known whether the request took effect. It is not written.
 	Unsettled bool
+	// AcceptEncoding, if not empty, is written as the header Accept-Encoding (415).
+	AcceptEncoding string
+	// Close ends the connection after the answer: what follows on it can't be told from what is left of this request.
+	Close bool
 	// Cause is for the log only.
 	Cause error
 }

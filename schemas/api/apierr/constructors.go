@@ -52,6 +52,14 @@ func NoPath(path string) *Error {
 	}
 }
 
+// NoPathBut (404): there is nothing at this path, but at one that is nearly it.
+func NoPathBut(path, there string) *Error {
+	e := NoPath(path)
+	e.Message += ": did you mean " + there + "?"
+	e.Details["suggestion"] = there
+	return e
+}
+
 // NoWebhook (404), also for another account's.
 func NoWebhook(id string) *Error { return notFound(WebhookNotFound, "webhook", "webhook_id", id) }
 
@@ -189,6 +197,38 @@ func BadContentType(got string, allowed []string) *Error {
 		Message: fmt.Sprintf("content type %q is not taken here: send %s", got, strings.Join(allowed, " or ")),
 		Details: map[string]any{"content_type": got, "allowed": allowed},
 	}
+}
+
+// BadContentCoding (415): compressed bodies are not taken. A few bytes could become all memory there is, and an Idempotency-Key
+// is compared by the bytes that came.
+func BadContentCoding(got string) *Error {
+	return &Error{
+		Status: http.StatusUnsupportedMediaType, Code: ContentTypeUnsupported, AcceptEncoding: "identity",
+		Message: fmt.Sprintf("content coding %q is not taken: send the body as it is", got),
+		Details: map[string]any{"content_encoding": got, "allowed": []string{"identity"}},
+	}
+}
+
+// TooSlow (408): the body did not come in time.
+func TooSlow(cause error) *Error {
+	return &Error{
+		Status: http.StatusRequestTimeout, Code: RequestTimeout, Close: true, Cause: cause,
+		Message: "the request took too long to arrive",
+	}
+}
+
+// Unreadable is for what is no request that HTTP knows, said before any operation is found: 400, 417, 431 or 501.
+func Unreadable(status int, why string) *Error {
+	e := &Error{Status: http.StatusBadRequest, Code: RequestMalformed, Close: true, Message: "this is no HTTP request: " + why}
+	switch status {
+	case http.StatusRequestHeaderFieldsTooLarge:
+		e.Status, e.Code, e.Message = status, HeadersTooLarge, "the headers are larger than is allowed"
+	case http.StatusExpectationFailed:
+		e.Status, e.Code, e.Message = status, ExpectationFailed, "of the header Expect only 100-continue can be met"
+	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
+		e.Status, e.Code, e.Message = http.StatusNotImplemented, ProtocolUnsupported, why
+	}
+	return e
 }
 
 // Invalid (422): every offending field.
