@@ -7,6 +7,26 @@ import (
 
 // Case 14: everything about the log of `lanes` being short.
 
+func TestCase14OnlyAnEndDeletes(t *testing.T) {
+	holds(t, ruleReplaces, func(w *world, a, b, c *proc) {
+		w.waits(a)
+		a.pass(600*time.Millisecond, 0)
+		a.answer(bad)
+		for len(a.lanes) > 0 {
+			a.landLane() // the second record replaces the first,
+		}
+		a.run(heldLanes) // and a deletion of the first would be on its way
+		a.crash()
+		w.buried(none)
+		b.takes(0)
+		b.answer(ok)
+		b.pass(400*time.Millisecond, 0) // the second has ended, and a checkpoint knows
+		b.crash()
+		w.buried(none)
+		c.takes(0)
+	})
+}
+
 func TestCase14ReplacedRecordsAreCompleted(t *testing.T) {
 	holds(t, ruleCompleteReplaced, func(w *world, a, b, c *proc) {
 		w.publish()

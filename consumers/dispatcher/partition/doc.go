@@ -61,7 +61,8 @@
 //
 // The lease: Heartbeat takes the time at which an answered heartbeat was sent,
 // and only answers without an error code count (a rebalance in progress is
-// one). The moment at which the group named this node counts as one too: call
+// one). It is fed behind Lost and Assigned of what the group had said before it
+// was sent: an answer to the next membership says nothing of this tenure. The moment at which the group named this node counts as one too: call
 // Heartbeat with it before Assigned, or the claim waits for the next. Nothing
 // starts, and nothing is decided without a try, when the last heartbeat, or the
 // last checkpoint read back (by the time it was made), is older than

@@ -2,6 +2,7 @@ package partition
 
 import (
 	"fmt"
+	"slices"
 
 	"hookledger/ledger/ids"
 	facts "hookledger/schemas/proto/hookledger/facts/v1"
@@ -171,11 +172,17 @@ func (m *Machine) applyWaiting(now Time, at int64, r *facts.LaneRecord, waiting 
 		e = t.ix.at(id)
 	}
 	if e.offset >= 0 {
+		if m.off(ruleReplaces) {
+			m.supersede(now, e)
+		}
 		t.live.kill(e.offset)
 	} else {
 		t.waiting++
 	}
 	e.offset = at
+	if m.off(ruleReplaces) {
+		t.former[delivery] = append(t.former[delivery], former{at, r})
+	}
 	t.live.set(at, id)
 	e.order, e.upto = waiting.GetOrder(), max(e.upto, waiting.GetUpto())
 	e.attempts, e.tries = waiting.GetAttempts(), uint16(waiting.GetRoundAttempts())
@@ -210,6 +217,9 @@ func (m *Machine) applyDeletion(now Time, r *facts.LaneRecord, d *facts.Deletion
 		return
 	}
 	delivery := ids.ID(d.GetDeliveryId())
+	if m.off(ruleReplaces) {
+		defer m.revive(now, delivery, int64(d.GetOffset()))
+	}
 	id := t.ix.find(&delivery)
 	if id == 0 {
 		return
@@ -228,6 +238,33 @@ func (m *Machine) applyDeletion(now Time, r *facts.LaneRecord, d *facts.Deletion
 		return
 	}
 	m.close(now, id, e)
+}
+
+// former is a record of `lanes` that nobody has deleted.
+type former struct {
+	at     int64
+	record *facts.LaneRecord
+}
+
+// supersede is what ruleReplaces forbids: what a record replaces lives until its
+// own deletion.
+func (m *Machine) supersede(now Time, e *entry) {
+	if m.t.mode == owning {
+		m.deleteFirst(now, e)
+	}
+}
+
+// revive is the other half of it: when a delivery's record is deleted, one that
+// it had replaced lives again.
+func (m *Machine) revive(now Time, delivery ids.ID, deleted int64) {
+	t := m.t
+	t.former[delivery] = slices.DeleteFunc(t.former[delivery], func(f former) bool { return f.at == deleted })
+	list := t.former[delivery]
+	if n := len(list); n > 0 && t.mode != owning && t.ix.find(&delivery) == 0 {
+		last := list[n-1]
+		t.former[delivery] = list[:n-1]
+		m.applyWaiting(now, last.at, last.record, last.record.GetWaiting())
+	}
 }
 
 // close follows somebody else's end of the entry's round.

@@ -322,7 +322,7 @@ func (p *proc) hear() {
 }
 
 // heartbeat is sent now, or answered if it was: by the group, if it still
-// knows the member.
+// knows the member. An answer comes behind what the group said before it.
 func (p *proc) heartbeat() {
 	if p.beatSent < 0 {
 		p.beatSent = p.time().Mono
@@ -330,7 +330,9 @@ func (p *proc) heartbeat() {
 	}
 	if p.w.owner == p {
 		p.w.beat = p.w.now
-		p.m.Heartbeat(p.beatSent)
+		if len(p.group) == 0 {
+			p.m.Heartbeat(p.beatSent)
+		}
 	}
 	p.beatSent = -1
 }

@@ -25,6 +25,7 @@ type world struct {
 	lanes          []*facts.LaneRecord
 	lanesFrom      int64
 	attempts       []*facts.AttemptFact
+	keys           map[string]*facts.LaneRecord
 	ghosts         []ghost // appends and trims of the dead
 	trims          []Trim  // asked for, by whomever, not yet landed
 
@@ -37,12 +38,13 @@ type world struct {
 	router  *routerModel
 	retries []*facts.DeliveryRetry // decided by the API, not yet appended
 
-	epoch  uint64 // valid in `lanes`
-	judge  *judge
-	swarm  []int // weights of the actions, of this schedule
-	weight int   // their sum
-	err    error
-	stats  struct{ sends, takeovers, repeats, crashes, drains int }
+	epoch    uint64 // valid in `lanes`
+	judge    *judge
+	deafness bool  // see deaf
+	swarm    []int // weights of the actions, of this schedule
+	weight   int   // their sum
+	err      error
+	stats    struct{ sends, takeovers, repeats, crashes, drains int }
 }
 
 // ghost is an append of a process that died, which may land later.
@@ -88,7 +90,7 @@ func modelConfig() Config {
 const modelSession = 4 * time.Second
 
 func newWorld(seed uint64, without rule) *world {
-	w := &world{rnd: rand.New(rand.NewPCG(seed, 7)), cfg: modelConfig(), without: without}
+	w := &world{rnd: rand.New(rand.NewPCG(seed, 7)), cfg: modelConfig(), without: without, keys: make(map[string]*facts.LaneRecord)}
 	w.judge = newJudge(w)
 	// Each schedule has a taste of its own: what it does seldom lets it do
 	// other things oftener.
@@ -100,6 +102,7 @@ func newWorld(seed uint64, without rule) *world {
 		}
 		w.weight += w.swarm[len(w.swarm)-1]
 	}
+	w.deafness = w.chance(0.4)
 	w.router = newRouter(w)
 	for i := range 3 {
 		w.hooks = append(w.hooks, &hook{id: hookID(i), state: Active, version: 1, fails: []float64{0, 0.5}[w.rnd.IntN(2)]})
@@ -134,6 +137,10 @@ func (w *world) chance(p float64) bool { return w.rnd.Float64() < p }
 
 func (w *world) landLane(r *facts.LaneRecord) int64 {
 	at := int64(len(w.lanes))
+	if other := w.keys[string(r.GetKey())]; len(r.GetKey()) > 0 && other != nil && other != r {
+		w.fail("the key %x is written twice, by %s and %s", r.GetKey(), laneText(other), laneText(r))
+	}
+	w.keys[string(r.GetKey())] = r
 	w.lanes = append(w.lanes, r)
 	if o := r.GetOwner(); o != nil && o.GetReplacedEpoch() == w.epoch {
 		w.epoch = uint64(at)

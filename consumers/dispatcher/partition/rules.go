@@ -33,7 +33,14 @@ const (
 	ruleEnds                              // ends are remembered to judge retries by hand
 	ruleEpochs                            // 11: what an older epoch writes later is void
 	ruleBarrierView                       // Start looks at the webhook before each send
+	ruleReplaces                          // 14: a record replaces all earlier ones of its delivery; only an end deletes
 )
+
+// Two sentences of the protocol have no rule here. "Keys are written once": no
+// transition writes a record under a key that there was, a carried copy has a
+// new one too, so there is nothing to take away; the model checks every record
+// that lands. What the sentence guards against, an older epoch's record over a
+// newer one's, is ruleEpochs.
 
 // off reports whether a test has taken this rule away.
 func (m *Machine) off(r rule) bool { return m.without&r != 0 }

@@ -25,6 +25,9 @@ const (
 // run does everything between a process and the world until nothing is left
 // but results, and what is held.
 func (p *proc) run(h held) {
+	for len(p.group) > 0 && h&heldGroup == 0 {
+		p.hear()
+	}
 	p.heartbeat()
 	p.heartbeat()
 	for did := true; did && p.w.err == nil; {

@@ -44,6 +44,7 @@ type tenure struct {
 	wanted                         map[ids.ID]*laneHold
 	incomplete                     int
 	firstCandidate                 int
+	former                         map[ids.ID][]former // without ruleReplaces
 	laneHolds                      queue[*laneHold]
 	loads                          map[int64]*work
 	again                          []int64 // loads that failed
@@ -119,7 +120,7 @@ type bell struct {
 func newTenure() *tenure {
 	t := &tenure{
 		ix: newIndex(), lanes: make([]*lane, 1), byWebhook: make(map[ids.ID]uint32),
-		loads: make(map[int64]*work), ends: make(map[ids.ID]ended), refused: make(map[uint64]bool), wanted: make(map[ids.ID]*laneHold),
+		loads: make(map[int64]*work), ends: make(map[ids.ID]ended), refused: make(map[uint64]bool), wanted: make(map[ids.ID]*laneHold), former: make(map[ids.ID][]former),
 		commands: make(map[ids.ID][]queued), checkpointAt: -1,
 		proven: math.MinInt64 / 2, made: math.MinInt64 / 2,
 	}
