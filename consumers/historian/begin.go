@@ -73,6 +73,16 @@ func (h *Historian) begin(ctx context.Context) (*writer, error) {
 
 func (w *writer) findPlaces(ctx context.Context) error {
 	clear(w.places)
+	// The starts before the places: whoever trims follows the places, so a start
+	// that was asked for later may be above a place that was read before.
+	before := make(map[ledger.Topic]map[int32]int64)
+	for _, topic := range topics() {
+		starts, err := w.log.Starts(ctx, topic)
+		if err != nil {
+			return err
+		}
+		before[topic] = starts
+	}
 	known, err := w.h.Places(ctx)
 	if err != nil {
 		return err
@@ -87,10 +97,7 @@ func (w *writer) findPlaces(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		starts, err := w.log.Starts(ctx, topic)
-		if err != nil {
-			return err
-		}
+		starts := before[topic]
 		ends, err := w.log.Ends(ctx, topic)
 		if err != nil {
 			return err

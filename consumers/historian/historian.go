@@ -98,13 +98,23 @@ func (h *Historian) Run(ctx context.Context) error {
 }
 
 func (h *Historian) run(ctx context.Context) error {
-	w, err := h.begin(ctx)
-	if err != nil {
-		return err
+	for {
+		w, err := h.begin(ctx)
+		if err != nil {
+			return err
+		}
+		h.trouble.Store(nil)
+		err = w.loop(ctx)
+		w.reader.Close()
+		var damage *DamageError
+		if !errors.As(err, &damage) || !errors.Is(damage.Err, ledger.ErrBelowStart) {
+			return err
+		}
+		// A historian on another node may have been quicker, or this one slept: what
+		// lies below the other's places may be trimmed. Those places tell whether
+		// anything is missing, and begin judges them.
+		h.opts.Logger.Info("the historian begins again at the history's places: what it was to read was trimmed", "at", damage.Error())
 	}
-	defer w.reader.Close()
-	h.trouble.Store(nil)
-	return w.loop(ctx)
 }
 
 // try does something until it succeeds, with growing pauses, unless the error
