@@ -50,6 +50,9 @@ type Options struct {
 	// StillRead says, for each partition of `deliveries`, from where others have
 	// yet to read: what lies there is not trimmed.
 	StillRead func(ctx context.Context) (map[int32]int64, error)
+	// Session is how long the group waits for a silent node (default 10 s). It has
+	// to be longer than the lease of Rules.
+	Session time.Duration
 	// DrainFor is what tries in flight get at a stop (default 10 s).
 	DrainFor time.Duration
 	Logger   *slog.Logger
@@ -97,8 +100,11 @@ func New(o Options) (*Dispatcher, error) {
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics()
 	}
-	if o.Rules.Lease >= session {
-		return nil, fmt.Errorf("the lease of %s has to be shorter than the session timeout of %s", o.Rules.Lease, session)
+	if o.Session == 0 {
+		o.Session = 10 * time.Second
+	}
+	if o.Rules.Lease >= o.Session {
+		return nil, fmt.Errorf("the lease of %s has to be shorter than the session timeout of %s", o.Rules.Lease, o.Session)
 	}
 	secrets, err := newSecretCache(o.OpenSecret)
 	if err != nil {
@@ -113,9 +119,6 @@ func New(o Options) (*Dispatcher, error) {
 	}
 	return d, nil
 }
-
-// session is how long the group waits for a silent node.
-const session = 10 * time.Second
 
 // now is the moment as the machines know it.
 func (d *Dispatcher) now() partition.Time {
@@ -174,7 +177,7 @@ func (d *Dispatcher) Run(ctx context.Context) (err error) {
 	running.Go(func() error { return d.trimLoop(groupCtx) })
 
 	group, err := d.Log.Join(ledger.GroupOptions{
-		Name: Group, Topic: ledger.Deliveries, Instance: d.Node, Session: session,
+		Name: Group, Topic: ledger.Deliveries, Instance: d.Node, Session: d.Session,
 		OnAssigned:  d.assigned,
 		OnLost:      d.lost,
 		OnHeartbeat: d.heartbeat,

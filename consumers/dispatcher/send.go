@@ -23,8 +23,8 @@ func (w *worker) send(ctx context.Context, s *partition.Send) {
 		w.unsent(s.AttemptID, partition.SendLater)
 		return
 	}
-	try := *s
-	w.sending.Go(func() { w.try(ctx, &try, webhook) })
+	try, late := *s, w.d.now().Mono+w.d.Rules.Lease
+	w.sending.Go(func() { w.try(ctx, &try, webhook, late) })
 }
 
 func (w *worker) unsent(attempt ids.ID, why partition.NotSent) {
@@ -33,7 +33,9 @@ func (w *worker) unsent(attempt ids.ID, why partition.NotSent) {
 	w.box.put(input{kind: inUnsent, id: attempt, unsent: why})
 }
 
-func (w *worker) try(ctx context.Context, s *partition.Send, webhook *subscriptions.Webhook) {
+// try sends, unless the process was held up beyond late on its way here: then
+// another may own the partition, and what was decided holds no more.
+func (w *worker) try(ctx context.Context, s *partition.Send, webhook *subscriptions.Webhook, late time.Duration) {
 	body := s.Body
 	if body == nil {
 		size := int64(s.Content.GetBodySize())
@@ -58,6 +60,10 @@ func (w *worker) try(ctx context.Context, s *partition.Send, webhook *subscripti
 	secrets, err := w.d.secrets.of(webhook, time.Now())
 	if err != nil {
 		w.d.Logger.Error("a delivery can't be signed, it is tried again", "webhook", webhook.ID.Text(ids.Webhook), "error", err)
+		w.unsent(s.AttemptID, partition.SendLater)
+		return
+	}
+	if w.d.now().Mono > late {
 		w.unsent(s.AttemptID, partition.SendLater)
 		return
 	}

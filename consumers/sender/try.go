@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"time"
 
 	"hookledger/consumers/sender/egress"
@@ -106,6 +107,9 @@ func (t *try) attempt(fresh bool) (again bool) {
 func (t *try) exchange(c *conn) (keep time.Duration, at phase, err error) {
 	if err := c.handshake(); err != nil {
 		return 0, handshaking, err
+	}
+	if !time.Now().Before(t.deadline) { // the process slept, and the timer of the connection's deadline has yet to fire
+		return 0, writing, os.ErrDeadlineExceeded
 	}
 	c.wire.sent = 0
 	_, writeErr := c.rw.Write(*t.out)
