@@ -30,6 +30,7 @@ type config struct {
 	listen    string
 	roles     []string
 	node      string
+	join      string
 	logLevel  slog.Level
 	logFormat string
 
@@ -64,6 +65,7 @@ type config struct {
 	maxSlow         int
 	breaker         partition.Breaker
 	maxWaiting      int
+	session         time.Duration
 	shutdownTimeout time.Duration
 	adminKey        bool
 	pprof           string
@@ -179,6 +181,8 @@ func (c *config) serveFlags(f *flag.FlagSet) {
 	f.StringVar(&c.listen, "listen", "127.0.0.1:8080", "`host:port` of the HTTP API")
 	f.Var(list{&c.roles, allRoles()}, "roles", "what this node does")
 	f.StringVar(&c.node, "node", "", "`name` of this node, unique and the same after a restart (default: the host's name)")
+	f.StringVar(&c.join, "join", "", "data `folder` of a node on this machine whose embedded broker, engine and keys this node uses")
+	f.DurationVar(&c.session, "session-timeout", 10*time.Second, "how long the others wait for a silent node before they take over its partitions")
 	f.BoolVar(&c.allowHTTP, "allow-http-urls", false, "let webhooks have http:// URLs")
 	f.BoolVar(&c.allowPrivate, "allow-private-networks", false, "let webhooks reach loopback and private addresses")
 	f.Var(prefixes{&c.egressAllow}, "egress-allow", "`CIDR,...` that webhooks may reach though they are special")
@@ -320,6 +324,7 @@ func (c *config) check(f *flag.FlagSet) []error {
 	span("probe-most", c.breaker.ProbeMost, c.breaker.ProbeAfter)
 	span("send-timeout", c.sendTimeout, time.Millisecond)
 	span("shutdown-timeout", c.shutdownTimeout, time.Second)
+	span("session-timeout", c.session, partition.Defaults().Lease+time.Second)
 	positive("max-in-flight", c.maxInFlight)
 	positive("max-in-flight-per-webhook", c.maxPerWebhook)
 	positive("max-slow", c.maxSlow)

@@ -24,6 +24,11 @@ type load struct {
 	c        *caller
 	base     atomic.Pointer[string] // nil while there is no server
 	receiver string
+	// nodes picks a node for each call, where there are several; base is not used then.
+	nodes func() *string
+	// insists: a call whose fate is not known is repeated, not looked up. A node that
+	// hung may still carry out what it was asked for.
+	insists bool
 	// stop ends the load: calls under way are still seen to their end.
 	stop context.Context
 }
@@ -43,8 +48,12 @@ type reply struct {
 
 // once makes one call; ok is false when its fate is not known.
 func (l *load) once(operation, method, path, key string, body any) (r reply, ok bool) {
-	base := l.base.Load()
-	for ; base == nil; base = l.base.Load() {
+	where := l.base.Load
+	if l.nodes != nil {
+		where = l.nodes
+	}
+	base := where()
+	for ; base == nil; base = where() {
 		if l.t.Context().Err() != nil {
 			return r, false
 		}
@@ -206,7 +215,7 @@ func (l *load) change(s *subscriber, key string, r *rand.Rand, body object, done
 	began := time.Now()
 	for {
 		got, ok := l.once("patch", "PATCH", path, key, body)
-		if got.died && r.IntN(2) == 0 {
+		if got.died && !l.insists && r.IntN(2) == 0 {
 			look := l.settled("look", "GET", path, "", nil)
 			if look.status == http.StatusOK && done(look.a) {
 				return span{began, look.at.to}, true

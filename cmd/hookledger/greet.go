@@ -37,7 +37,7 @@ func greet(ctx context.Context, at *place, config *subscriptions.Subscriptions, 
 		return nil //nolint:nilerr // stopped before it was ready
 	}
 	keyFile := ""
-	if at.dir != nil && at.cfg.adminKey {
+	if at.dir != nil && at.join == nil && at.cfg.adminKey {
 		path := filepath.Join(at.dir.Keys(), adminKeyFile)
 		if err := localAdminKey(ctx, config, keys, path); err != nil {
 			return fmt.Errorf("make the local admin key: %w", err)
@@ -88,7 +88,10 @@ func untilReady(ctx context.Context, ready *readiness) error {
 
 // serving is what serving.json says of this process.
 func (p *place) serving(base string) (datadir.Serving, error) {
-	s := datadir.Serving{API: base}
+	s := datadir.Serving{API: base, Node: p.cfg.nodeName()}
+	if p.join != nil {
+		s.Joined = p.join.dir
+	}
 	if p.broker != nil {
 		s.Broker = p.broker.Serving()
 	}

@@ -30,6 +30,10 @@ type place struct {
 	served *datadir.Serving // by another process that holds the folder, or nil
 	broker *broker.Broker   // embedded, in this process, or nil
 	engine *engine.Engine   // likewise
+
+	join    *join           // the node whose broker and engine this one uses, or nil
+	first   datadir.Serving // of that node, when this one began
+	outside *broker.Outside // syncs its broker's files, or nil
 }
 
 // errNeedsFolder is returned when another process holds the data folder and the
@@ -40,9 +44,19 @@ var errNeedsFolder = errors.New("the data folder is in use")
 // may share uses that process's broker and engine instead.
 func openPlace(cfg *config, log *slog.Logger, share bool) (*place, error) {
 	p := &place{cfg: cfg, log: log}
+	if cfg.join != "" {
+		to, err := filepath.Abs(cfg.join)
+		if err != nil {
+			return nil, fmt.Errorf("--join: %w", err)
+		}
+		p.join = &join{dir: to}
+	}
 	dir, err := datadir.Open(cfg.dataDir)
 	if err == nil {
 		p.dir = dir
+		if err := p.checkJoin(); err != nil {
+			return nil, errors.Join(err, dir.Close())
+		}
 		return p, nil
 	}
 	if _, ok := errors.AsType[*datadir.LockedError](err); !ok {
@@ -52,6 +66,9 @@ func openPlace(cfg *config, log *slog.Logger, share bool) (*place, error) {
 		return nil, fmt.Errorf("%w: %w", errNeedsFolder, err)
 	}
 	served, readErr := datadir.ReadServing(cfg.dataDir)
+	if readErr == nil && served.Joined != "" {
+		served, readErr = datadir.ReadServing(served.Joined)
+	}
 	if readErr != nil {
 		return nil, fmt.Errorf("%w; and where it serves could not be read: %w", err, readErr)
 	}
@@ -61,10 +78,11 @@ func openPlace(cfg *config, log *slog.Logger, share bool) (*place, error) {
 
 // keysPath is the file of the key set.
 func (p *place) keysPath() string {
-	if p.dir != nil {
-		return filepath.Join(p.dir.Keys(), "secrets.json")
+	dir := p.cfg.dataDir
+	if to, err := os.ReadFile(filepath.Join(dir, joinedFile)); err == nil {
+		dir = string(to)
 	}
-	return filepath.Join(p.cfg.dataDir, "keys", "secrets.json")
+	return filepath.Join(dir, "keys", "secrets.json")
 }
 
 // secretsEnv may hold the key set's text instead of a file.
@@ -98,6 +116,10 @@ func (p *place) startBroker(ctx context.Context, observe func(time.Duration, int
 		return nil
 	}
 	var err error
+	if p.join != nil {
+		p.outside, err = broker.SyncOutside(p.join.dir, broker.Fsync(p.first.Broker.Fsync), p.log, observe)
+		return err
+	}
 	p.broker, err = broker.Start(ctx, broker.Options{
 		Dir: p.dir, Fsync: broker.Fsync(p.cfg.fsync), Logger: p.log.With("part", "broker"), ObserveSync: observe,
 	})
@@ -110,6 +132,8 @@ func (p *place) openLog(ctx context.Context, hooks func(client string) []kgo.Hoo
 	switch {
 	case !p.cfg.embeddedBroker():
 		o.Client = []kgo.Opt{kgo.SeedBrokers(p.cfg.brokers...)}
+	case p.outside != nil:
+		o.Client, o.Sync = broker.Follow(p.join.broker), p.outside.Sync
 	case p.broker != nil:
 		o.Client, o.Sync = p.broker.ClientOpts(), p.broker.Sync
 	default:
@@ -120,7 +144,7 @@ func (p *place) openLog(ctx context.Context, hooks func(client string) []kgo.Hoo
 
 // startEngine starts the embedded engine, if the history is in it.
 func (p *place) startEngine(ctx context.Context) error {
-	if !p.cfg.embeddedEngine() || p.dir == nil {
+	if !p.cfg.embeddedEngine() || p.dir == nil || p.join != nil {
 		return nil
 	}
 	lib, err := p.library()
@@ -160,6 +184,8 @@ func (p *place) dsn(user string) string {
 	switch {
 	case !p.cfg.embeddedEngine():
 		return p.cfg.clickhouseDSN
+	case p.join != nil:
+		return joinedDSN(user)
 	case p.engine != nil:
 		return p.engine.DSN(user)
 	default:
@@ -175,6 +201,9 @@ func (p *place) close() error {
 	}
 	if p.broker != nil {
 		err = p.broker.Close()
+	}
+	if p.outside != nil {
+		err = errors.Join(err, p.outside.Close())
 	}
 	if p.dir != nil {
 		err = errors.Join(err, p.dir.Close())

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -52,6 +51,9 @@ func serve(ctx context.Context, cfg *config, log *slog.Logger, std stdio) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, at.close()) }()
+	if err := at.follow(ctx); err != nil {
+		return err
+	}
 	if err := at.startBroker(ctx, m.synced); err != nil {
 		return err
 	}
@@ -100,7 +102,7 @@ func serve(ctx context.Context, cfg *config, log *slog.Logger, std stdio) (err e
 	m.watch(out, config)
 	node := cfg.nodeName()
 	route, err := router.New(router.Options{
-		Log: journal, Subscriptions: config, Instance: node, Folder: at.folder("router"),
+		Log: journal, Subscriptions: config, Instance: node, Folder: at.folder("router"), Session: cfg.session,
 		Metrics: m.router, Logger: log.With("part", "router"),
 	})
 	if err != nil {
@@ -109,7 +111,8 @@ func serve(ctx context.Context, cfg *config, log *slog.Logger, std stdio) (err e
 	dispatch, err := dispatcher.New(dispatcher.Options{
 		Log: journal, Config: config, Sender: out, Node: node, Rules: cfg.rules(),
 		OpenSecret:  func(s subscriptions.Sealed, webhook ids.ID) (sender.Secret, error) { return open(keys, s, webhook) },
-		MaxInFlight: cfg.maxInFlight, MaxSlow: cfg.maxSlow, MaxWaiting: cfg.maxWaiting, Unclean: at.broker != nil && at.broker.Unclean(),
+		MaxInFlight: cfg.maxInFlight, MaxSlow: cfg.maxSlow, MaxWaiting: cfg.maxWaiting, Unclean: at.unclean(),
+		Session: cfg.session,
 		StillRead: func(ctx context.Context) (map[int32]int64, error) {
 			return journal.Committed(ctx, historian.Group, ledger.Deliveries)
 		},
@@ -154,6 +157,9 @@ func serve(ctx context.Context, cfg *config, log *slog.Logger, std stdio) (err e
 	if at.broker != nil {
 		actors = append(actors, actor{"broker", at.broker.Run})
 	}
+	if at.outside != nil {
+		actors = append(actors, actor{"sync", at.outside.Run})
+	}
 	if at.engine != nil {
 		actors = append(actors, actor{"engine", at.engine.Run})
 	}
@@ -187,15 +193,9 @@ func serve(ctx context.Context, cfg *config, log *slog.Logger, std stdio) (err e
 	return runActors(ctx, log, cfg.shutdownTimeout, actors...)
 }
 
-// nodeName is this node's name in groups and owner records.
-func (c *config) nodeName() string {
-	if c.node != "" {
-		return c.node
-	}
-	if name, err := os.Hostname(); err == nil && name != "" {
-		return name
-	}
-	return "node"
+// unclean says that the broker may have lost its last records at its last stop.
+func (p *place) unclean() bool {
+	return p.broker != nil && p.broker.Unclean() || p.first.Broker.Unclean
 }
 
 // folder is a folder for what may be thrown away.
@@ -228,7 +228,11 @@ func newSender(cfg *config, guard *egress.Guard) (*sender.Sender, error) {
 }
 
 func openHistory(ctx context.Context, at *place, cfg *config) (*history.History, error) {
-	past, err := history.Open(history.Options{DSN: at.dsn(userService), Database: cfg.clickhouseDB, AuditDatabase: cfg.auditDB})
+	o := history.Options{DSN: at.dsn(userService), Database: cfg.clickhouseDB, AuditDatabase: cfg.auditDB}
+	if at.join != nil && cfg.embeddedEngine() {
+		o.Transport = at.join.transport
+	}
+	past, err := history.Open(o)
 	if err != nil {
 		return nil, err
 	}

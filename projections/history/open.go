@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -24,6 +25,9 @@ type Options struct {
 	Database string
 	// AuditDatabase is where ApplyViews puts the views for auditors; default DefaultAuditDatabase.
 	AuditDatabase string
+	// Transport replaces what requests over the HTTP interface go through. It is
+	// given what it would be.
+	Transport func(*http.Transport) (http.RoundTripper, error)
 	// MaxQueryTime is max_execution_time of a question; default 10 s.
 	MaxQueryTime time.Duration
 	// Now is the clock that tells which window of a list is searched first. It
@@ -50,6 +54,7 @@ func Open(o Options) (*History, error) {
 		// The parser's error may quote the DSN, which holds a password.
 		return nil, errors.New("read the ClickHouse DSN: it is not of the form clickhouse://user:password@host:9000/database or http://user:password@host:8123/database")
 	}
+	opts.TransportFunc = o.Transport
 	h := &History{name: o.Database, audit: o.AuditDatabase, maxTime: o.MaxQueryTime, now: o.Now}
 	if h.name == "" {
 		h.name = opts.Auth.Database

@@ -221,7 +221,13 @@ func (b *Broker) Credentials() (string, string) { return user, b.password }
 
 // Serving returns what another process of this user needs to connect.
 func (b *Broker) Serving() datadir.Broker {
-	return datadir.Broker{Addrs: b.Addrs(), User: user, Password: datadir.Secret(b.password)}
+	fsync := FsyncGroup
+	if b.syncer == nil {
+		fsync = FsyncNone
+	}
+	return datadir.Broker{
+		Addrs: b.Addrs(), User: user, Password: datadir.Secret(b.password), Fsync: string(fsync), Unclean: b.unclean,
+	}
 }
 
 // ClientOpts returns what a client needs to connect.

@@ -29,8 +29,11 @@ func (s Secret) Reveal() string { return string(s) }
 // Serving says where the process that holds the data folder serves, and with which credentials of this
 // start. It is what serving.json holds.
 type Serving struct {
-	PID    int    `json:"pid"`
-	API    string `json:"api,omitempty"` // base URL
+	PID  int    `json:"pid"`
+	API  string `json:"api,omitempty"`  // base URL
+	Node string `json:"node,omitempty"` // its name
+	// Joined is the data folder of the node whose broker and engine this one uses; then it has none of its own.
+	Joined string `json:"joined,omitempty"`
 	Broker Broker `json:"broker"`
 	Engine Engine `json:"engine"`
 }
@@ -40,6 +43,10 @@ type Broker struct {
 	Addrs    []string `json:"addrs"`
 	User     string   `json:"user"`
 	Password Secret   `json:"password"`
+	// Fsync is what the broker was started with: whoever acknowledges for it has to sync alike.
+	Fsync string `json:"fsync,omitempty"`
+	// Unclean says that the stop before this start was not clean.
+	Unclean bool `json:"unclean,omitempty"`
 }
 
 // Engine says how to reach the embedded engine, and the password of each of its users.
@@ -50,7 +57,7 @@ type Engine struct {
 
 // LogValue keeps the credentials out of logs, whatever the handler.
 func (s Serving) LogValue() slog.Value {
-	return slog.GroupValue(slog.Int("pid", s.PID), slog.String("api", s.API),
+	return slog.GroupValue(slog.Int("pid", s.PID), slog.String("api", s.API), slog.String("node", s.Node),
 		slog.Any("broker", s.Broker), slog.Any("engine", s.Engine))
 }
 
