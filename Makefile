@@ -1,5 +1,6 @@
-# Everything here works on a machine with Go, npm and make, with nothing set up by hand. What is built or fetched
-# goes to bin/, .tools/ and deploy/embedded/node_modules/, none of them in git. `make help` lists the targets.
+# Everything here works on a machine with Go, npm and make (and Python, for test-clients), with nothing set up by hand.
+# What is built or fetched goes to bin/, .tools/ and deploy/embedded/node_modules/, none of them in git. `make help` lists
+# the targets.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 
@@ -20,6 +21,10 @@ GOVERSION := $(shell go env GOVERSION)
 STAMP := .tools/$(GOVERSION).stamp
 LINT := .tools/golangci-lint
 VULN := .tools/govulncheck
+# The environment of the Python client's tests: one for each state of its pins and each Python.
+CLIENT_PYTHON := schemas/clients/python
+PYTHON_STAMP = $(shell cat $(CLIENT_PYTHON)/requirements.txt | cksum | cut -d ' ' -f 1)
+VENV = .tools/python-$(PYTHON_STAMP)$(if $(PYTHON),-$(notdir $(PYTHON)))
 # npm writes this file last, so it is there when all the rest is.
 ENGINE := deploy/embedded/node_modules/.package-lock.json
 
@@ -55,6 +60,16 @@ test: engine ## run all tests with the race detector (PKG: only these packages)
 test-short: engine ## run the tests without the race detector and without the long ones
 	@go test -short -timeout $(TEST_TIMEOUT) $(PKG)
 
+.PHONY: test-clients
+test-clients: build engine $(VENV) ## check and test the Python client against the program (PYTHON: which; ARGS: of pytest)
+	@cd $(CLIENT_PYTHON) && python=../../../$(VENV)/bin/python && set -x && \
+	$$python -m ruff check . && $$python -m ruff format --check . && $$python -m mypy && $$python -m pytest $(ARGS)
+
+$(VENV): .ci/python
+	@mkdir -p .tools
+	@PYTHON='$(PYTHON)' .ci/python $@
+	@touch $@
+
 .PHONY: lint
 lint: $(LINT) ## hold the code to .golangci.yml, and the facts to buf's rules
 	$(LINT) run $(PKG)
@@ -70,7 +85,7 @@ generate: ## make the generated code under schemas/ again
 
 .PHONY: generate-check
 generate-check: ## fail if the generated code is not what its sources make
-	@sums() { find schemas \( -name '*.pb.go' -o -name '*.gen.go' \) -exec cksum {} + | sort -k3; }; \
+	@sums() { find schemas \( -name '*.pb.go' -o -name '*.gen.go' -o -name '*_gen.py' \) -exec cksum {} + | sort -k3; }; \
 	before=$$(sums); schemas/generate.sh; after=$$(sums); \
 	if [ "$$before" != "$$after" ]; then echo "generated code was not up to date (it is now): run make generate and commit:" >&2; git diff --stat -- schemas >&2; exit 1; fi
 

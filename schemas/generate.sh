@@ -1,5 +1,5 @@
 #!/bin/sh
-# Regenerates everything under schemas/ that is generated, byte by byte: Go from the protobuf facts and from
+# Regenerates everything under schemas/ that is generated, byte by byte: Go from the protobuf facts, and Go and Python from
 # openapi.yaml. The generators are pinned: oapi-codegen and buf in tools/go.mod (a module of its own, so that
 # their hundreds of dependencies stay out of the product's), protoc-gen-go by the product's own go.mod, so that the generator
 # and the runtime of the facts are one version. They are built into .tools/ at the top of the checkout.
@@ -43,6 +43,7 @@ all)
     tools
     buf generate
     (cd api && oapi-codegen --config oapi-codegen.yaml -o server.gen.go ../openapi.yaml)
+    (cd "$root" && go run ./schemas/clients/pygen schemas/clients/python/src/hookledger)
     ;;
 *) echo "usage: generate.sh [tools|lint]" >&2; exit 2 ;;
 esac
