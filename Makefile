@@ -13,6 +13,8 @@ RACE ?= $(if $(shell command -v "$$(go env CC)" 2>/dev/null),-race)
 TEST_TIMEOUT ?= 15m
 PKG ?= ./...
 FUZZTIME ?= 30s
+# How long Schemathesis tries: 600 for ten minutes.
+SCHEMATHESIS_SECONDS ?= 60
 ROUNDS ?= 20
 DATA ?= ./data
 
@@ -25,6 +27,7 @@ VULN := .tools/govulncheck
 CLIENT_PYTHON := schemas/clients/python
 PYTHON_STAMP = $(shell cat $(CLIENT_PYTHON)/requirements.txt | cksum | cut -d ' ' -f 1)
 VENV = .tools/python-$(PYTHON_STAMP)$(if $(PYTHON),-$(notdir $(PYTHON)))
+SCHEMATHESIS := .tools/schemathesis/bin/schemathesis
 # npm writes this file last, so it is there when all the rest is.
 ENGINE := deploy/embedded/node_modules/.package-lock.json
 
@@ -105,6 +108,10 @@ crash: engine ## kill and restart the program ROUNDS times under load, and look 
 fuzz: engine ## run each fuzz test of PKG for FUZZTIME
 	@.ci/fuzz '$(FUZZTIME)' $(PKG)
 
+.PHONY: schemathesis
+schemathesis: build engine $(SCHEMATHESIS) ## try the served specification against the live server for SCHEMATHESIS_SECONDS
+	@.ci/schemathesis/run $(SCHEMATHESIS_SECONDS)
+
 .PHONY: vuln
 vuln: $(VULN) ## look for known vulnerabilities in what is called (asks vuln.go.dev)
 	$(VULN) ./...
@@ -122,4 +129,11 @@ $(LINT): .ci/tools/go.mod .ci/tools/go.sum $(STAMP)
 
 $(VULN): .ci/tools/go.mod .ci/tools/go.sum $(STAMP)
 	cd .ci/tools && go build -mod=readonly -o ../../$@ golang.org/x/vuln/cmd/govulncheck
+	@touch $@
+
+$(SCHEMATHESIS): .ci/schemathesis/requirements.txt
+	@python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	echo "Schemathesis needs python3 of version 3.11 or later with venv (Debian: apt-get install python3 python3-venv); here is: $$(python3 --version 2>&1)" >&2; exit 1; }
+	rm -rf .tools/schemathesis && python3 -m venv .tools/schemathesis
+	.tools/schemathesis/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
