@@ -151,8 +151,18 @@ func (p *place) startEngine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.engine, err = engine.Start(ctx, engine.Options{LibPath: lib, DataDir: p.dir.Engine(), Logger: p.log.With("part", "engine")})
+	p.engine, err = engine.Start(ctx, engine.Options{
+		LibPath: lib, DataDir: p.dir.Engine(), Fsync: p.cfg.fsync != string(broker.FsyncNone), Logger: p.log.With("part", "engine"),
+	})
 	return err
+}
+
+// syncHistory returns when what the history has acknowledged survives a power cut.
+func (p *place) syncHistory(ctx context.Context) error {
+	if p.engine == nil || p.cfg.fsync == string(broker.FsyncNone) {
+		return nil
+	}
+	return p.engine.Sync(ctx)
 }
 
 // library finds libchdb: as the operator says, else beside the program.

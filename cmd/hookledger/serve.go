@@ -86,6 +86,16 @@ func serve(ctx context.Context, cfg *config, log *slog.Logger, std stdio) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, past.Close()) }()
+	if at.engine != nil {
+		broken, err := past.ForgetBroken(ctx)
+		if err != nil {
+			return err
+		}
+		if len(broken) > 0 {
+			log.Error("parts of the history can't be read any more (a failing disk?), so it is made again from the log: "+
+				"until that has caught up some of it is missing in answers", "parts", broken)
+		}
+	}
 
 	// What acts on the log.
 	guard, err := egress.New(egress.Policy{
@@ -123,7 +133,7 @@ func serve(ctx context.Context, cfg *config, log *slog.Logger, std stdio) (err e
 	}
 	reg.MustRegister(dispatch)
 	record, err := historian.New(historian.Options{
-		Log: journal, History: past, Metrics: m.historian, Logger: log.With("part", "historian"),
+		Log: journal, History: past, Sync: at.syncHistory, Metrics: m.historian, Logger: log.With("part", "historian"),
 	})
 	if err != nil {
 		return err
@@ -237,6 +247,10 @@ func openHistory(ctx context.Context, at *place, cfg *config) (*history.History,
 		return nil, err
 	}
 	if err := past.Apply(ctx); err != nil {
+		if at.engine != nil {
+			err = fmt.Errorf("%w (should the disk have damaged the history's store: move %s away and start again, "+
+				"and it is made again from the log)", err, at.dir.Engine())
+		}
 		return nil, errors.Join(err, past.Close())
 	}
 	if err := past.ApplyViews(ctx); err != nil {

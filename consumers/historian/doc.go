@@ -11,7 +11,8 @@
 //     it adds up (attempts_hourly) is computed anew from rows.
 //   - A place, once in ClickHouse, covers: every record below it has its rows there.
 //   - Nothing is written that the log could still lose: each batch waits for the
-//     shared sync of what was read.
+//     shared sync of what was read. And nothing is let go from the log that the
+//     history could still lose: places are shown after [Options.Sync].
 //   - A record that can't be understood goes to the dead letters, as it is, is
 //     counted (and of attempts and events has a row that says so), and reading
 //     goes on. A bad event is the router's to copy there. A record of config that

@@ -62,13 +62,22 @@ func (w *writer) flush(ctx context.Context) error {
 }
 
 // show commits the places as a consumer group: lag monitors see them there, and
-// whoever trims leaves what the history has yet to read. A commit that fails
-// holds back trimming and nothing else, and the next one says it again.
+// whoever trims leaves what the history has yet to read. What a power cut could
+// still take of the history it would have to read again: so it is synced first. A
+// sync or a commit that fails holds back trimming and nothing else, and the next one says it again.
 func (w *writer) show(ctx context.Context, now time.Time) {
 	if now.Sub(w.shown) < showEvery {
 		return
 	}
 	w.shown = now
+	if w.opts.Sync != nil {
+		if err := w.opts.Sync(ctx); err != nil {
+			if ctx.Err() == nil {
+				w.opts.Logger.Warn("the history could not be synced; nothing is trimmed meanwhile", "error", err)
+			}
+			return
+		}
+	}
 	next := make(map[ledger.Topic]map[int32]int64)
 	for where, p := range w.places {
 		if next[where.topic] == nil {

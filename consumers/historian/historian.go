@@ -16,6 +16,10 @@ import (
 type Options struct {
 	Log     *ledger.Log
 	History *history.History
+	// Sync returns when what ClickHouse has acknowledged survives a power cut; nil
+	// where replicas are its answer. Places are shown, and so the log is trimmed,
+	// after it only.
+	Sync func(context.Context) error
 	// MaxRows of one table and MaxBytes of records in a batch (defaults 50,000
 	// and 32 MiB): a full batch is inserted at once.
 	MaxRows, MaxBytes int

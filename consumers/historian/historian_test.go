@@ -164,6 +164,53 @@ func TestTrimmedLogIsCovered(t *testing.T) {
 	w.covered()
 }
 
+// Places are shown, so that the log below them may be trimmed, only once a power
+// cut can't take what they cover from the history.
+func TestPlacesAreShownAfterTheSync(t *testing.T) {
+	w := newWorld(t)
+	asked, works := make(chan struct{}, 64), make(chan struct{})
+	w.run(w.h, func(o *historian.Options) {
+		o.Sync = func(context.Context) error {
+			asked <- struct{}{}
+			select {
+			case <-works:
+				return nil
+			default:
+				return errors.New("the disk fails")
+			}
+		}
+	})
+	shown := func() int64 {
+		at, err := w.log.Committed(t.Context(), historian.Group, ledger.Attempts)
+		must(t, err)
+		return at[0]
+	}
+	n := int64(0)
+	call := func() { // places are shown with a batch, once a second
+		t.Helper()
+		for called := false; !called; n++ {
+			w.append(ledger.Record{Topic: ledger.Attempts, Value: []byte("x")})
+			select {
+			case <-asked:
+				called = true
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}
+	call()
+	call() // comes after all that the first one's failure led to
+	if at := shown(); at != 0 {
+		t.Errorf("place %d is shown, though the history could not be synced", at)
+	}
+	close(works)
+	want := n
+	for deadline := time.Now().Add(30 * time.Second); shown() < want; call() {
+		if time.Now().After(deadline) {
+			t.Fatal("the place is not shown after the sync works")
+		}
+	}
+}
+
 // A retry by hand changes nothing until the dispatcher says so.
 func TestRetryByHand(t *testing.T) {
 	w := newWorld(t)

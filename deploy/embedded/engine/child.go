@@ -46,6 +46,7 @@ type ServeOptions struct {
 	MaxMemory int64 // bytes that the engine's own tracker allows, 0 for the engine's default
 	Sessions  int   // statements that run at once
 	InheritFD bool  // listen on descriptor 3 rather than on a port of its own
+	Fsync     bool  // inserts and merges are synced before they count
 	Sandbox   bool  // ChildMain only: confine the process to DataDir, where the system can; needs InheritFD
 
 	Stdin  io.Reader // one line of passwords, then open for as long as the parent lives
@@ -64,6 +65,7 @@ func ChildMain(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	flags.StringVar(&o.DataDir, "path", "", "data folder")
 	flags.Int64Var(&o.MaxMemory, "max-memory", 0, "bytes")
 	flags.IntVar(&o.Sessions, "sessions", 8, "statements at once")
+	flags.BoolVar(&o.Fsync, "fsync", false, "sync what is inserted and merged")
 	flags.BoolVar(&o.InheritFD, "inherit-listener", false, "listen on descriptor 3")
 	flags.BoolVar(&o.Sandbox, "sandbox", true, "confine the process to its data folder, where the system can")
 	if err := flags.Parse(args); err != nil {
@@ -199,6 +201,11 @@ func start(o ServeOptions) (*boot, error) {
 		"--async_insert=0", // the default is 1 here, which acknowledges what is only in memory
 		"--allow_introspection_functions=0",
 	}}
+	settings, err := writeSettings(dir, o.Fsync)
+	if err != nil {
+		return nil, err
+	}
+	b.args = append(b.args, "--config-file="+settings)
 	if o.MaxMemory > 0 {
 		// The caches' own defaults are 5 GiB each, beyond what the tracker allows.
 		b.args = append(b.args, fmt.Sprintf("--max_server_memory_usage=%d", o.MaxMemory),

@@ -11,6 +11,9 @@
 //     parent. An insert that failed or whose client went away while sending left
 //     nothing, unless it spans partitions or more than a million rows, as on any
 //     ClickHouse.
+//   - With Options.Fsync, what was acknowledged before a call of [Engine.Sync]
+//     survives a power cut once that call returned nil, and of what came later an
+//     insert survives only with all that were acknowledged before it: see fsync.go.
 //   - The child ends when its standard input closes, so it never outlives its
 //     parent, and holds a lock on its folder, so that the next one waits for it.
 //   - A statement whose client goes away is cancelled.

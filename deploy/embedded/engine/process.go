@@ -68,6 +68,9 @@ func (e *Engine) spawn() (*child, error) {
 	args := append(append([]string(nil), e.o.Args...),
 		"-lib", e.o.LibPath, "-path", e.o.DataDir, "-inherit-listener",
 		"-max-memory", strconv.FormatInt(e.o.MaxMemory, 10), "-sessions", strconv.Itoa(e.o.Sessions))
+	if e.o.Fsync {
+		args = append(args, "-fsync")
+	}
 	if os.Getenv(SandboxEnv) == "off" {
 		args = append(args, "-sandbox=false")
 	}
