@@ -18,17 +18,7 @@ import (
 // in the same partition is delivered and recorded.
 func TestGarbageInTheLog(t *testing.T) {
 	s := common.get(t)
-	served, err := datadir.ReadServing(s.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	log, err := ledger.Open(t.Context(), ledger.Options{
-		Client: broker.ClientOpts(served.Broker), Settings: ledger.EmbeddedSettings("hl."),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
+	log := logOf(t, s)
 	c := s.account(t)
 	r := receiver(t, func(*receivertest.Request) receivertest.Answer { return receivertest.Answer{} })
 	h := c.webhook(r.URL())
@@ -64,6 +54,23 @@ func TestGarbageInTheLog(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// logOf is a client of a server's log.
+func logOf(t *testing.T, s *server) *ledger.Log {
+	t.Helper()
+	served, err := datadir.ReadServing(s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := ledger.Open(t.Context(), ledger.Options{
+		Client: broker.ClientOpts(served.Broker), Settings: ledger.EmbeddedSettings("hl."),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(log.Close)
+	return log
 }
 
 // deadLetters are the values of all dead letters, by where they came from.
