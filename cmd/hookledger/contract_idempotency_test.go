@@ -62,10 +62,17 @@ func newRepeats(t *testing.T, c *caller) *repeats {
 	return f
 }
 
-// send makes a call under its key.
+// send makes a call under its key, again while the answer is 503.
 func (p repeatable) send(c *caller, body any) *answer {
 	c.t.Helper()
-	return c.with("Idempotency-Key: key of "+p.name).do(p.method, p.path, body)
+	var a *answer
+	eventually(c.t, p.name+" to be answered", func() error {
+		if a = c.with("Idempotency-Key: key of "+p.name).do(p.method, p.path, body); a.status == 503 {
+			return fmt.Errorf("%s", a.body)
+		}
+		return nil
+	})
+	return a
 }
 
 // once checks that whatever was repeated happened once.
@@ -211,6 +218,9 @@ func twins(t *testing.T, p repeatable, callers ...*caller) *answer {
 			t.FailNow()
 		case a.status == 409 && (p.name == "test" || p.name == "retry"):
 			a.fails(409, "idempotency_in_progress")
+			continue
+		case a.status == 503 && p.name == "retry": // the history is late, and nothing happened
+			a.fails(503, "history_unavailable")
 			continue
 		default:
 			a.is(p.status)

@@ -52,6 +52,25 @@ func (c *caller) walk(path, field string, meanwhile func(page int)) []string {
 	}
 }
 
+// delivered publishes n events at once, and returns the deliveries to a webhook
+// when they are delivered.
+func (c *caller) delivered(h hook, n int) []string {
+	c.t.Helper()
+	var batch []object
+	for i := range n {
+		batch = append(batch, object{"event": "export.ready", "data": object{"n": i}})
+	}
+	c.post("/events", batch).is(202)
+	var all []string
+	eventually(c.t, fmt.Sprintf("%d deliveries", n), func() error {
+		if all = c.walk(h.path()+"/deliveries?limit=100&status=delivered", "delivery_id", nil); len(all) < n {
+			return fmt.Errorf("%d are delivered", len(all))
+		}
+		return nil
+	})
+	return all
+}
+
 // exactlyOnce checks that a walk met each of these once, and nothing twice.
 func exactlyOnce(t *testing.T, walked, there []string) {
 	t.Helper()
@@ -75,10 +94,7 @@ func TestContractPagingDeliveries(t *testing.T) {
 	c := common.get(t).account(t)
 	r := receiver(t, nil)
 	h := c.webhook(r.URL())
-	var there []string
-	for range 17 {
-		there = append(there, c.delivery(c.publish(), "delivered"))
-	}
+	there := c.delivered(h, 17)
 	for _, limit := range []int{1, 4, 17, 100} {
 		inserted := 0
 		walked := c.walk(fmt.Sprintf("%s/deliveries?limit=%d&status=delivered", h.path(), limit), "delivery_id", func(int) {
@@ -101,7 +117,7 @@ func TestContractPagingDeliveries(t *testing.T) {
 func TestContractPagingUnderFilter(t *testing.T) {
 	t.Parallel()
 	c := common.get(t).account(t)
-	// Every second one fails at its first try, so that the breaker stays closed.
+	// One of four fails at its first try, so that the breaker stays closed.
 	var mu sync.Mutex
 	tried := map[string]bool{}
 	r := receiver(t, func(q *receivertest.Request) receivertest.Answer {
@@ -114,14 +130,21 @@ func TestContractPagingUnderFilter(t *testing.T) {
 		return receivertest.Answer{}
 	})
 	h := c.webhook(r.URL())
-	refused := func() string {
-		c.delivery(c.publish(), "delivered")
-		return c.delivery(c.publish(object{"data": object{"please": "refuse me"}}), "retrying")
-	}
-	var retrying []string // newest last
+	refused := object{"event": "export.ready", "data": object{"please": "refuse me"}}
+	accepted := object{"event": "export.ready", "data": object{}}
+	var batch []object
 	for range 12 {
-		retrying = append(retrying, refused())
+		batch = append(batch, accepted, refused, accepted, accepted)
 	}
+	c.post("/events", batch).is(202)
+	var retrying []string // newest last
+	eventually(t, "all to be tried", func() error {
+		if retrying = c.walk(h.path()+"/deliveries?status=retrying", "delivery_id", nil); len(retrying) != 12 {
+			return fmt.Errorf("%d are retrying", len(retrying))
+		}
+		return nil
+	})
+	slices.Reverse(retrying)
 	changed := map[string]bool{}
 	rows := map[string]string{}
 	path := h.path() + "/deliveries?status=retrying&limit=3"
@@ -134,7 +157,7 @@ func TestContractPagingUnderFilter(t *testing.T) {
 				c.becomes(id, "delivered")
 			}
 		}
-		refused() // and new ones come
+		c.delivery(c.publish(refused), "retrying") // and new ones come
 	})
 	for _, id := range walked {
 		rows[id] = "retrying"

@@ -105,7 +105,7 @@ func TestContractWebhookEndpoints(t *testing.T) {
 	failing := c.delivery(c.publish(object{"event": "media.created"}), "retrying")
 	deliveries := c.get(path+"/deliveries").is(200).members("0", deliveryMembers)
 	delivery := c.get("/webhooks/deliveries/"+delivered).is(200).members("", deliveryMembers+" stats")
-	retried := c.post("/webhooks/deliveries/"+failing+"/retry", nil).is(200)
+	retried := c.askRetry(failing).is(200)
 	gone := c.delete(path).is(200).members("", "message")
 	for _, a := range []*answer{made, list, one, patched, rotated, tested, deliveries, delivery, retried, gone, c.get("/webhooks/events")} {
 		a.wellFormed()
@@ -326,7 +326,7 @@ func TestContractFigures(t *testing.T) {
 	}
 	// Figures don't stand in the way of a change.
 	first := c.get(h.path()).is(200)
-	c.post("/webhooks/deliveries/"+c.get(h.path()+"/deliveries?status=retrying").is(200).str("0.delivery_id")+"/retry", nil).is(200)
+	c.askRetry(c.get(h.path() + "/deliveries?status=retrying").is(200).str("0.delivery_id")).is(200)
 	c.with("If-Match: "+first.header.Get("ETag")).patch(h.path(), object{"name": "x"}).is(200)
 }
 
@@ -373,6 +373,6 @@ func TestContractVersions(t *testing.T) {
 	if a.num("version") != version+rounds*len(changes) || a.str("name") != "raced" || a.str("metadata.a") != "1" || a.str("index_ids.0") != "i" || a.str("events.0") != "media.created" {
 		t.Errorf("after the races: %s, it was version %d", a.body, version)
 	}
-	c.with("If-Match: "+a.header.Get("ETag")).delete(h.path()).is(200)
+	c.with("If-Match: " + a.header.Get("ETag")).delete(h.path()).is(200)
 	c.with("If-Match: *").patch(h.path(), object{"name": "x"}).fails(404, "resource_webhook_not_found")
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -24,6 +25,11 @@ func TestMain(m *testing.M) {
 	}
 	if as != "" || len(os.Args) > 1 && os.Args[1] == "engine" {
 		os.Exit(run(os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
+	}
+	// The parallel tests mostly wait for the history, so more of them than cores
+	// run at once, unless the command line says otherwise.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
 	}
 	code := m.Run()
 	if err := common.stop(); err != nil {

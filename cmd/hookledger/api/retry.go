@@ -17,7 +17,7 @@ import (
 // How long a retry waits for the history to have what it must know, and to show
 // what came of it.
 const (
-	coverWait  = 2 * time.Second
+	coverWait  = 5 * time.Second
 	effectWait = 2 * time.Second
 	effectPoll = 25 * time.Millisecond
 )
