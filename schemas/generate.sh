@@ -43,6 +43,7 @@ all)
     tools
     buf generate
     (cd api && oapi-codegen --config oapi-codegen.yaml -o server.gen.go ../openapi.yaml)
+    (cd clients/go && oapi-codegen --config oapi-codegen.yaml -o client.gen.go ../../openapi.yaml)
     (cd "$root" && go run ./schemas/clients/pygen schemas/clients/python/src/hookledger)
     ;;
 *) echo "usage: generate.sh [tools|lint]" >&2; exit 2 ;;
