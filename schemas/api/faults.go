@@ -141,29 +141,37 @@ func (s *Spec) schemaFault(in, at string, e *openapi3.SchemaError) apierr.Field 
 	case "format":
 		f.Message = "must be a " + e.Schema.Format
 	case "minLength", "maxLength":
-		f.Message = "must have " + between(float64(e.Schema.MinLength), e.Schema.MaxLength) + " characters"
+		f.Message = "must have " + between(least(e.Schema.MinLength), e.Schema.MaxLength) + " characters"
 	case "minItems", "maxItems":
-		f.Message = "must have " + between(float64(e.Schema.MinItems), e.Schema.MaxItems) + " items"
+		f.Message = "must have " + between(least(e.Schema.MinItems), e.Schema.MaxItems) + " items"
 	case "minimum", "maximum":
-		least := math.Inf(-1)
+		lower := math.Inf(-1)
 		if e.Schema.Min != nil {
-			least = *e.Schema.Min
+			lower = *e.Schema.Min
 		}
-		f.Message = "must be " + between(least, e.Schema.Max)
+		f.Message = "must be " + between(lower, e.Schema.Max)
 	}
 	return f
 }
 
+// least is a lower bound of a count; none at all is no bound.
+func least(n uint64) float64 {
+	if n == 0 {
+		return math.Inf(-1)
+	}
+	return float64(n)
+}
+
 // between says both bounds at once, so that who mends one doesn't meet the other.
-func between[N uint64 | float64](least float64, most *N) string {
+func between[N uint64 | float64](lower float64, most *N) string {
 	number := func(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
 	switch {
 	case most == nil:
-		return "at least " + number(least)
-	case math.IsInf(least, -1):
+		return "at least " + number(lower)
+	case math.IsInf(lower, -1):
 		return "at most " + number(float64(*most))
 	}
-	return number(least) + " to " + number(float64(*most))
+	return number(lower) + " to " + number(float64(*most))
 }
 
 func article(kind string) string {

@@ -73,7 +73,7 @@ func (s *Spec) Handler(o Options) (http.Handler, error) {
 // router has a route for each operation of the specification, and none for anything else but trees of pages.
 func (s *Spec) router(o Options) (*mux.Router, error) {
 	root := mux.NewRouter().UseEncodedPath().SkipClean(true)
-	mounted := map[string]http.Handler{"/openapi.json": http.HandlerFunc(s.ServeJSON)}
+	mounted := map[string]http.Handler{"/openapi.json": http.HandlerFunc(s.ServeJSON), "/docs": http.HandlerFunc(s.ServeDocs)}
 	maps.Copy(mounted, o.Mount)
 	for _, op := range s.operations {
 		if op.Operator && mounted[op.Path] == nil {

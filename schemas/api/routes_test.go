@@ -21,7 +21,7 @@ func whole(s *Spec) Options {
 		Mount:        map[string]http.Handler{},
 	}
 	for _, op := range s.operations {
-		if op.Operator && op.Path != "/openapi.json" {
+		if op.Operator && op.Path != "/openapi.json" && op.Path != "/docs" {
 			o.Mount[op.Path] = http.NotFoundHandler()
 		}
 	}

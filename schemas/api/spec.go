@@ -70,6 +70,7 @@ type Spec struct {
 	methods    map[string][]string // by template
 	json       []byte
 	etag       string
+	docs       docs
 }
 
 // route is how a request is matched to its operation.
@@ -118,7 +119,8 @@ func Load(c *catalogue.Catalogue) (*Spec, error) {
 	}
 	sum := sha256.Sum256(s.json)
 	s.etag = `"` + hex.EncodeToString(sum[:8]) + `"`
-	return s, nil
+	s.docs, err = s.renderDocs()
+	return s, err
 }
 
 func (s *Spec) add(path, method string, item *openapi3.PathItem, op *openapi3.Operation) error {

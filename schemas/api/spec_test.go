@@ -54,6 +54,7 @@ PATCH  /api/v2/webhooks/{webhook_id}                          write any
 GET    /api/v2/webhooks/{webhook_id}/deliveries               read  any
 POST   /api/v2/webhooks/{webhook_id}/rotate-secret            write any
 POST   /api/v2/webhooks/{webhook_id}/test                     write any
+GET    /docs                                                  none  none
 GET    /livez                                                 none  none
 GET    /metrics                                               none  none
 GET    /openapi.json                                          none  none

@@ -861,6 +861,21 @@ class AsyncOperations:
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
+    async def docs(
+        self,
+        *,
+        timeout: float | None = None,
+    ) -> str:
+        """This document, for people."""
+        call = Call(
+            "Docs",
+            "GET",
+            "/docs",
+            credential="none",
+            timeout=timeout,
+        )
+        return await self._transport.run(call, answer.text)
+
     async def livez(
         self,
         *,
@@ -955,6 +970,7 @@ OPERATIONS: Mapping[str, str] = {
     "ListAPIKeys": "api_keys.list",
     "RevokeAPIKey": "api_keys.revoke",
     "RotateAPIKey": "api_keys.rotate",
+    "Docs": "operations.docs",
     "Livez": "operations.livez",
     "Metrics": "operations.metrics",
     "OpenAPI": "operations.openapi",

@@ -856,6 +856,21 @@ class Operations:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
+    def docs(
+        self,
+        *,
+        timeout: float | None = None,
+    ) -> str:
+        """This document, for people."""
+        call = Call(
+            "Docs",
+            "GET",
+            "/docs",
+            credential="none",
+            timeout=timeout,
+        )
+        return self._transport.run(call, answer.text)
+
     def livez(
         self,
         *,
@@ -950,6 +965,7 @@ OPERATIONS: Mapping[str, str] = {
     "ListAPIKeys": "api_keys.list",
     "RevokeAPIKey": "api_keys.revoke",
     "RotateAPIKey": "api_keys.rotate",
+    "Docs": "operations.docs",
     "Livez": "operations.livez",
     "Metrics": "operations.metrics",
     "OpenAPI": "operations.openapi",
