@@ -26,7 +26,7 @@ VULN := .tools/govulncheck
 # The environment of the Python client's tests: one for each state of its pins and each Python.
 CLIENT_PYTHON := schemas/clients/python
 PYTHON_STAMP = $(shell cat $(CLIENT_PYTHON)/requirements.txt | cksum | cut -d ' ' -f 1)
-VENV = .tools/python-$(PYTHON_STAMP)$(if $(PYTHON),-$(notdir $(PYTHON)))
+VENV = .tools/python-$(PYTHON_STAMP)$(subst /,_,$(PYTHON))
 SCHEMATHESIS := .tools/schemathesis/bin/schemathesis
 # npm writes this file last, so it is there when all the rest is.
 ENGINE := deploy/embedded/node_modules/.package-lock.json

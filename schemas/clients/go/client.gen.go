@@ -1254,6 +1254,11 @@ type ClientInterface interface {
 	// Corresponds with POST /api/v2/webhooks/{webhook_id}/test (the `TestWebhook` operationId).
 	TestWebhook(ctx context.Context, webhookID WebhookID, params *TestWebhookParams, body TestWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// Docs This document, for people
+	//
+	// Corresponds with GET /docs (the `Docs` operationId).
+	Docs(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// Livez The process runs
 	//
 	// Corresponds with GET /livez (the `Livez` operationId).
@@ -1794,6 +1799,21 @@ func (c *HTTP) TestWebhookWithBody(ctx context.Context, webhookID WebhookID, par
 // Corresponds with POST /api/v2/webhooks/{webhook_id}/test (the `TestWebhook` operationId).
 func (c *HTTP) TestWebhook(ctx context.Context, webhookID WebhookID, params *TestWebhookParams, body TestWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewTestWebhookRequest(c.Server, webhookID, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// Docs This document, for people
+//
+// Corresponds with GET /docs (the `Docs` operationId).
+func (c *HTTP) Docs(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDocsRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -3070,6 +3090,33 @@ func NewTestWebhookRequestWithBody(server string, webhookID WebhookID, params *T
 	return req, nil
 }
 
+// NewDocsRequest constructs an http.Request for the Docs method
+func NewDocsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/docs")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewLivezRequest constructs an http.Request for the Livez method
 func NewLivezRequest(server string) (*http.Request, error) {
 	var err error
@@ -3341,6 +3388,11 @@ func (c *Client) RotateWebhookSecret(ctx context.Context, webhookID WebhookID, p
 // TestWebhook is POST /api/v2/webhooks/{webhook_id}/test. Send a test event now, and say what the receiver answered.
 func (c *Client) TestWebhook(ctx context.Context, webhookID WebhookID, params *TestWebhookParams) (TestResult, *Response, error) {
 	return finish[TestResult](c.http.TestWebhookWithBody(ctx, webhookID, params, "application/json", http.NoBody))
+}
+
+// Docs is GET /docs. This document, for people.
+func (c *Client) Docs(ctx context.Context) (string, *Response, error) {
+	return finish[string](c.http.Docs(ctx))
 }
 
 // Livez is GET /livez. The process runs.

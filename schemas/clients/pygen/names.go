@@ -27,6 +27,9 @@ var names = map[string]string{
 	"DeleteAPIKey":        "api_keys.delete",
 	"RevokeAPIKey":        "api_keys.revoke",
 	"RotateAPIKey":        "api_keys.rotate",
+	"DeliveryAnalytics":   "analytics.deliveries",
+	"AttemptAnalytics":    "analytics.attempts",
+	"ListChanges":         "audit.changes",
 	"OpenAPI":             "operations.openapi",
 }
 
