@@ -155,6 +155,12 @@ func (w *world) exec(sql string) {
 	must(w, enginetest.Open(w, w.dsn).Exec(w.Context(), sql))
 }
 
+// execAfter is exec for a test that has ended.
+func (w *world) execAfter(sql string) {
+	w.Helper()
+	must(w, enginetest.Open(w, w.dsn).Exec(context.WithoutCancel(w.Context()), sql))
+}
+
 // dump is every answer-bearing table, row by row, as FINAL shows it.
 func (w *world) dump() map[string][]string {
 	w.Helper()

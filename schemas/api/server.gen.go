@@ -15,6 +15,108 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for ChangeActorKind.
+const (
+	ChangeActorKindAPIKey   ChangeActorKind = "api_key"
+	ChangeActorKindOperator ChangeActorKind = "operator"
+	ChangeActorKindSystem   ChangeActorKind = "system"
+	ChangeActorKindToken    ChangeActorKind = "token"
+	ChangeActorKindUnknown  ChangeActorKind = "unknown"
+)
+
+// Valid indicates whether the value is a known member of the ChangeActorKind enum.
+func (e ChangeActorKind) Valid() bool {
+	switch e {
+	case ChangeActorKindAPIKey:
+		return true
+	case ChangeActorKindOperator:
+		return true
+	case ChangeActorKindSystem:
+		return true
+	case ChangeActorKindToken:
+		return true
+	case ChangeActorKindUnknown:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ChangeKind.
+const (
+	ChangeKindAPIKeyCreated   ChangeKind = "api_key_created"
+	ChangeKindAPIKeyDeleted   ChangeKind = "api_key_deleted"
+	ChangeKindAPIKeyRevoked   ChangeKind = "api_key_revoked"
+	ChangeKindAPIKeyRotated   ChangeKind = "api_key_rotated"
+	ChangeKindSecretRotated   ChangeKind = "secret_rotated"
+	ChangeKindWebhookCreated  ChangeKind = "webhook_created"
+	ChangeKindWebhookDeleted  ChangeKind = "webhook_deleted"
+	ChangeKindWebhookDisabled ChangeKind = "webhook_disabled"
+	ChangeKindWebhookUpdated  ChangeKind = "webhook_updated"
+)
+
+// Valid indicates whether the value is a known member of the ChangeKind enum.
+func (e ChangeKind) Valid() bool {
+	switch e {
+	case ChangeKindAPIKeyCreated:
+		return true
+	case ChangeKindAPIKeyDeleted:
+		return true
+	case ChangeKindAPIKeyRevoked:
+		return true
+	case ChangeKindAPIKeyRotated:
+		return true
+	case ChangeKindSecretRotated:
+		return true
+	case ChangeKindWebhookCreated:
+		return true
+	case ChangeKindWebhookDeleted:
+		return true
+	case ChangeKindWebhookDisabled:
+		return true
+	case ChangeKindWebhookUpdated:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ChangeVerdict.
+const (
+	ChangeVerdictApplied    ChangeVerdict = "applied"
+	ChangeVerdictConflict   ChangeVerdict = "conflict"
+	ChangeVerdictInProgress ChangeVerdict = "in_progress"
+	ChangeVerdictInvalid    ChangeVerdict = "invalid"
+	ChangeVerdictLimit      ChangeVerdict = "limit"
+	ChangeVerdictMismatch   ChangeVerdict = "mismatch"
+	ChangeVerdictNotFound   ChangeVerdict = "not_found"
+	ChangeVerdictRepeat     ChangeVerdict = "repeat"
+)
+
+// Valid indicates whether the value is a known member of the ChangeVerdict enum.
+func (e ChangeVerdict) Valid() bool {
+	switch e {
+	case ChangeVerdictApplied:
+		return true
+	case ChangeVerdictConflict:
+		return true
+	case ChangeVerdictInProgress:
+		return true
+	case ChangeVerdictInvalid:
+		return true
+	case ChangeVerdictLimit:
+		return true
+	case ChangeVerdictMismatch:
+		return true
+	case ChangeVerdictNotFound:
+		return true
+	case ChangeVerdictRepeat:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for DeliveryStatus.
 const (
 	DeliveryStatusDelivered DeliveryStatus = "delivered"
@@ -165,6 +267,123 @@ func (e WebhookStatus) Valid() bool {
 	}
 }
 
+// Defines values for AnalyticsBucket.
+const (
+	AnalyticsBucketDay    AnalyticsBucket = "day"
+	AnalyticsBucketHour   AnalyticsBucket = "hour"
+	AnalyticsBucketMinute AnalyticsBucket = "minute"
+)
+
+// Valid indicates whether the value is a known member of the AnalyticsBucket enum.
+func (e AnalyticsBucket) Valid() bool {
+	switch e {
+	case AnalyticsBucketDay:
+		return true
+	case AnalyticsBucketHour:
+		return true
+	case AnalyticsBucketMinute:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AnalyticsGroupBy.
+const (
+	AnalyticsGroupByEvent   AnalyticsGroupBy = "event"
+	AnalyticsGroupByWebhook AnalyticsGroupBy = "webhook"
+)
+
+// Valid indicates whether the value is a known member of the AnalyticsGroupBy enum.
+func (e AnalyticsGroupBy) Valid() bool {
+	switch e {
+	case AnalyticsGroupByEvent:
+		return true
+	case AnalyticsGroupByWebhook:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AttemptAnalyticsParamsBucket.
+const (
+	AttemptAnalyticsParamsBucketDay    AttemptAnalyticsParamsBucket = "day"
+	AttemptAnalyticsParamsBucketHour   AttemptAnalyticsParamsBucket = "hour"
+	AttemptAnalyticsParamsBucketMinute AttemptAnalyticsParamsBucket = "minute"
+)
+
+// Valid indicates whether the value is a known member of the AttemptAnalyticsParamsBucket enum.
+func (e AttemptAnalyticsParamsBucket) Valid() bool {
+	switch e {
+	case AttemptAnalyticsParamsBucketDay:
+		return true
+	case AttemptAnalyticsParamsBucketHour:
+		return true
+	case AttemptAnalyticsParamsBucketMinute:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AttemptAnalyticsParamsGroupBy.
+const (
+	AttemptAnalyticsParamsGroupByEvent   AttemptAnalyticsParamsGroupBy = "event"
+	AttemptAnalyticsParamsGroupByWebhook AttemptAnalyticsParamsGroupBy = "webhook"
+)
+
+// Valid indicates whether the value is a known member of the AttemptAnalyticsParamsGroupBy enum.
+func (e AttemptAnalyticsParamsGroupBy) Valid() bool {
+	switch e {
+	case AttemptAnalyticsParamsGroupByEvent:
+		return true
+	case AttemptAnalyticsParamsGroupByWebhook:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DeliveryAnalyticsParamsBucket.
+const (
+	DeliveryAnalyticsParamsBucketDay    DeliveryAnalyticsParamsBucket = "day"
+	DeliveryAnalyticsParamsBucketHour   DeliveryAnalyticsParamsBucket = "hour"
+	DeliveryAnalyticsParamsBucketMinute DeliveryAnalyticsParamsBucket = "minute"
+)
+
+// Valid indicates whether the value is a known member of the DeliveryAnalyticsParamsBucket enum.
+func (e DeliveryAnalyticsParamsBucket) Valid() bool {
+	switch e {
+	case DeliveryAnalyticsParamsBucketDay:
+		return true
+	case DeliveryAnalyticsParamsBucketHour:
+		return true
+	case DeliveryAnalyticsParamsBucketMinute:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DeliveryAnalyticsParamsGroupBy.
+const (
+	DeliveryAnalyticsParamsGroupByEvent   DeliveryAnalyticsParamsGroupBy = "event"
+	DeliveryAnalyticsParamsGroupByWebhook DeliveryAnalyticsParamsGroupBy = "webhook"
+)
+
+// Valid indicates whether the value is a known member of the DeliveryAnalyticsParamsGroupBy enum.
+func (e DeliveryAnalyticsParamsGroupBy) Valid() bool {
+	switch e {
+	case DeliveryAnalyticsParamsGroupByEvent:
+		return true
+	case DeliveryAnalyticsParamsGroupByWebhook:
+		return true
+	default:
+		return false
+	}
+}
+
 // APIKey defines model for APIKey.
 type APIKey struct {
 	// CreatedAt RFC 3339, UTC, milliseconds.
@@ -195,6 +414,13 @@ type APIKeyRotated struct {
 	// NewKey An API key with its value.
 	NewKey   APIKeyCreated `json:"new_key"`
 	OldKeyID string        `json:"old_key_id"`
+}
+
+// AnalyticsQuantiles Milliseconds; null where there is nothing to measure.
+type AnalyticsQuantiles struct {
+	P50 float64 `json:"p50"`
+	P95 float64 `json:"p95"`
+	P99 float64 `json:"p99"`
 }
 
 // Attempt defines model for Attempt.
@@ -237,6 +463,122 @@ type Attempt struct {
 	StartedAt Timestamp `json:"started_at"`
 }
 
+// AttemptAnalytics defines model for AttemptAnalytics.
+type AttemptAnalytics struct {
+	Buckets []AttemptBucket `json:"buckets"`
+
+	// From RFC 3339, UTC, milliseconds.
+	From Timestamp `json:"from"`
+
+	// Groups Those with most attempts first, of equal size by name; empty when not grouped.
+	Groups []AttemptGroup `json:"groups"`
+
+	// GroupsTotal How many groups there are, shown or not.
+	GroupsTotal int    `json:"groups_total"`
+	TimeZone    string `json:"time_zone"`
+
+	// To RFC 3339, UTC, milliseconds.
+	To    Timestamp      `json:"to"`
+	Total AttemptFigures `json:"total"`
+}
+
+// AttemptBucket defines model for AttemptBucket.
+type AttemptBucket struct {
+	// End RFC 3339, UTC, milliseconds.
+	End     Timestamp      `json:"end"`
+	Figures AttemptFigures `json:"figures"`
+
+	// Start RFC 3339, UTC, milliseconds.
+	Start Timestamp `json:"start"`
+}
+
+// AttemptFigures defines model for AttemptFigures.
+type AttemptFigures struct {
+	Attempts int `json:"attempts"`
+
+	// ByOutcome Tries by outcome; every outcome is there.
+	ByOutcome map[Outcome]int `json:"by_outcome"`
+
+	// ByResponse Tries by class of the answer's status; `none` had no answer.
+	ByResponse struct {
+		Informational int `json:"1xx"`
+		Success       int `json:"2xx"`
+		Redirection   int `json:"3xx"`
+		ClientError   int `json:"4xx"`
+		ServerError   int `json:"5xx"`
+		None          int `json:"none"`
+	} `json:"by_response"`
+
+	// LatencyMs Milliseconds; null where there is nothing to measure.
+	LatencyMs *AnalyticsQuantiles `json:"latency_ms"`
+
+	// RequestsSent Tries of which a byte left.
+	RequestsSent int `json:"requests_sent"`
+
+	// SuccessRate Delivered among all, 0 to 1; null without attempts.
+	SuccessRate *float64 `json:"success_rate"`
+}
+
+// AttemptGroup defines model for AttemptGroup.
+type AttemptGroup struct {
+	Buckets []AttemptBucket `json:"buckets"`
+
+	// Event Null when not grouped by it.
+	Event *string        `json:"event"`
+	Total AttemptFigures `json:"total"`
+
+	// WebhookID Null when not grouped by it.
+	WebhookID *string `json:"webhook_id"`
+}
+
+// Change defines model for Change.
+type Change struct {
+	Actor struct {
+		// ID The API key's id, the token's subject, or the component.
+		ID   string          `json:"id"`
+		Kind ChangeActorKind `json:"kind"`
+	} `json:"actor"`
+
+	// After The state after, without secrets; null if it is gone. As before where the change was refused.
+	After json.RawMessage `json:"after"`
+
+	// Before The state before, without secrets; null if there was none.
+	Before   json.RawMessage `json:"before"`
+	ChangeID string          `json:"change_id"`
+
+	// Changed Names of the fields in which `after` differs from `before`.
+	Changed []string `json:"changed"`
+
+	// Kind What was asked for. Pause and resume are `webhook_updated`.
+	Kind ChangeKind `json:"kind"`
+
+	// RecordedAt RFC 3339, UTC, milliseconds.
+	RecordedAt Timestamp `json:"recorded_at"`
+
+	// RequestID Null for the system's own.
+	RequestID *string `json:"request_id"`
+
+	// RequestedAt RFC 3339, UTC, milliseconds.
+	RequestedAt Timestamp `json:"requested_at"`
+
+	// SubjectID The webhook or API key: of a rotated key the old one.
+	SubjectID string `json:"subject_id"`
+
+	// Verdict Only `applied` changed anything. `repeat` and `mismatch` are of an Idempotency-Key; `conflict`: the version had
+	// moved on; `limit`: the account has as many as it may.
+	Verdict ChangeVerdict `json:"verdict"`
+}
+
+// ChangeActorKind defines model for Change.Actor.Kind.
+type ChangeActorKind string
+
+// ChangeKind What was asked for. Pause and resume are `webhook_updated`.
+type ChangeKind string
+
+// ChangeVerdict Only `applied` changed anything. `repeat` and `mismatch` are of an Idempotency-Key; `conflict`: the version had
+// moved on; `limit`: the account has as many as it may.
+type ChangeVerdict string
+
 // Delivery defines model for Delivery.
 type Delivery struct {
 	// Attempts Tries made.
@@ -274,8 +616,71 @@ type Delivery struct {
 	WebhookID string         `json:"webhook_id"`
 }
 
+// DeliveryAnalytics defines model for DeliveryAnalytics.
+type DeliveryAnalytics struct {
+	Buckets []DeliveryBucket `json:"buckets"`
+
+	// From RFC 3339, UTC, milliseconds.
+	From Timestamp `json:"from"`
+
+	// Groups Those with most deliveries first, of equal size by name; empty when not grouped.
+	Groups []DeliveryGroup `json:"groups"`
+
+	// GroupsTotal How many groups there are, shown or not.
+	GroupsTotal int    `json:"groups_total"`
+	TimeZone    string `json:"time_zone"`
+
+	// To RFC 3339, UTC, milliseconds.
+	To    Timestamp       `json:"to"`
+	Total DeliveryFigures `json:"total"`
+}
+
+// DeliveryBucket defines model for DeliveryBucket.
+type DeliveryBucket struct {
+	// End RFC 3339, UTC, milliseconds.
+	End     Timestamp       `json:"end"`
+	Figures DeliveryFigures `json:"figures"`
+
+	// Start RFC 3339, UTC, milliseconds.
+	Start Timestamp `json:"start"`
+}
+
 // DeliveryEnd How the present round ended; null while it is open.
 type DeliveryEnd = string
+
+// DeliveryFigures defines model for DeliveryFigures.
+type DeliveryFigures struct {
+	// Attempts Tries that these deliveries have, whenever they were made.
+	Attempts int `json:"attempts"`
+
+	// AttemptsPerDelivery Null without deliveries.
+	AttemptsPerDelivery *float64 `json:"attempts_per_delivery"`
+	ByStatus            struct {
+		Delivered int `json:"delivered"`
+		Failed    int `json:"failed"`
+		Pending   int `json:"pending"`
+		Retrying  int `json:"retrying"`
+	} `json:"by_status"`
+	Deliveries int `json:"deliveries"`
+
+	// SuccessRate Delivered among those that have ended, 0 to 1; null while none has.
+	SuccessRate *float64 `json:"success_rate"`
+
+	// TimeToSuccessMs Milliseconds; null where there is nothing to measure.
+	TimeToSuccessMs *AnalyticsQuantiles `json:"time_to_success_ms"`
+}
+
+// DeliveryGroup defines model for DeliveryGroup.
+type DeliveryGroup struct {
+	Buckets []DeliveryBucket `json:"buckets"`
+
+	// Event Null when not grouped by it.
+	Event *string         `json:"event"`
+	Total DeliveryFigures `json:"total"`
+
+	// WebhookID Null when not grouped by it.
+	WebhookID *string `json:"webhook_id"`
+}
 
 // DeliveryStats Figures over the recorded attempts; in the single delivery only.
 type DeliveryStats struct {
@@ -385,6 +790,9 @@ type KnownEventName = string
 type Message struct {
 	Message string `json:"message"`
 }
+
+// Moment RFC 3339, any offset; finer digits than milliseconds are cut. A `+` is `%2B` in a query.
+type Moment = string
 
 // Nothing Nothing to say; an empty body does as well.
 type Nothing = map[string]interface{}
@@ -526,6 +934,24 @@ type WebhookStatus string
 // WebhookURL https; http only where the operator allows it.
 type WebhookURL = string
 
+// AnalyticsBucket defines model for AnalyticsBucket.
+type AnalyticsBucket string
+
+// AnalyticsFrom RFC 3339, any offset; finer digits than milliseconds are cut. A `+` is `%2B` in a query.
+type AnalyticsFrom = Moment
+
+// AnalyticsGroupBy defines model for AnalyticsGroupBy.
+type AnalyticsGroupBy string
+
+// AnalyticsGroups defines model for AnalyticsGroups.
+type AnalyticsGroups = int
+
+// AnalyticsTimeZone defines model for AnalyticsTimeZone.
+type AnalyticsTimeZone = string
+
+// AnalyticsTo RFC 3339, any offset; finer digits than milliseconds are cut. A `+` is `%2B` in a query.
+type AnalyticsTo = Moment
+
 // Cursor defines model for Cursor.
 type Cursor = string
 
@@ -546,6 +972,12 @@ type KeyID = string
 
 // Limit defines model for Limit.
 type Limit = int
+
+// OfEvent A name of the event catalogue, present or past.
+type OfEvent = EventName
+
+// OfWebhook defines model for OfWebhook.
+type OfWebhook = string
 
 // WebhookID defines model for WebhookID.
 type WebhookID = string
@@ -592,6 +1024,80 @@ type Unavailable = Error
 // UnsupportedMediaType defines model for UnsupportedMediaType.
 type UnsupportedMediaType = Error
 
+// AttemptAnalyticsParams defines parameters for AttemptAnalytics.
+type AttemptAnalyticsParams struct {
+	// From Where the range begins, inclusive. Left out, 24 hours before `to`.
+	From *AnalyticsFrom `form:"from,omitempty" json:"from,omitempty"`
+
+	// To Where the range ends, exclusive. Left out, now. At most 400 days after `from`.
+	To *AnalyticsTo `form:"to,omitempty" json:"to,omitempty"`
+
+	// Bucket Cut the range where clocks in `time_zone` begin a new minute, hour or day; at most 1,500 buckets, and 15,000
+	// over all groups. Empty ones are shown. Left out, one bucket is the whole range.
+	Bucket *AttemptAnalyticsParamsBucket `form:"bucket,omitempty" json:"bucket,omitempty"`
+
+	// TimeZone An IANA time zone, such as `Europe/Berlin`. Days in which clocks change have 23 or 25 hours.
+	TimeZone *AnalyticsTimeZone `form:"time_zone,omitempty" json:"time_zone,omitempty"`
+
+	// GroupBy Divide the figures as well, by webhook or by event name.
+	GroupBy *AttemptAnalyticsParamsGroupBy `form:"group_by,omitempty" json:"group_by,omitempty"`
+
+	// Groups How many groups at most; those with most are shown.
+	Groups *AnalyticsGroups `form:"groups,omitempty" json:"groups,omitempty"`
+
+	// WebhookID Only of this webhook, also of a deleted one.
+	WebhookID *OfWebhook `form:"webhook_id,omitempty" json:"webhook_id,omitempty"`
+
+	// Event Only of this event name, also of one that is no longer in the catalogue.
+	Event *OfEvent `form:"event,omitempty" json:"event,omitempty"`
+
+	// Outcome Only tries that ended so.
+	Outcome *Outcome `form:"outcome,omitempty" json:"outcome,omitempty"`
+}
+
+// AttemptAnalyticsParamsBucket defines parameters for AttemptAnalytics.
+type AttemptAnalyticsParamsBucket string
+
+// AttemptAnalyticsParamsGroupBy defines parameters for AttemptAnalytics.
+type AttemptAnalyticsParamsGroupBy string
+
+// DeliveryAnalyticsParams defines parameters for DeliveryAnalytics.
+type DeliveryAnalyticsParams struct {
+	// From Where the range begins, inclusive. Left out, 24 hours before `to`.
+	From *AnalyticsFrom `form:"from,omitempty" json:"from,omitempty"`
+
+	// To Where the range ends, exclusive. Left out, now. At most 400 days after `from`.
+	To *AnalyticsTo `form:"to,omitempty" json:"to,omitempty"`
+
+	// Bucket Cut the range where clocks in `time_zone` begin a new minute, hour or day; at most 1,500 buckets, and 15,000
+	// over all groups. Empty ones are shown. Left out, one bucket is the whole range.
+	Bucket *DeliveryAnalyticsParamsBucket `form:"bucket,omitempty" json:"bucket,omitempty"`
+
+	// TimeZone An IANA time zone, such as `Europe/Berlin`. Days in which clocks change have 23 or 25 hours.
+	TimeZone *AnalyticsTimeZone `form:"time_zone,omitempty" json:"time_zone,omitempty"`
+
+	// GroupBy Divide the figures as well, by webhook or by event name.
+	GroupBy *DeliveryAnalyticsParamsGroupBy `form:"group_by,omitempty" json:"group_by,omitempty"`
+
+	// Groups How many groups at most; those with most are shown.
+	Groups *AnalyticsGroups `form:"groups,omitempty" json:"groups,omitempty"`
+
+	// WebhookID Only of this webhook, also of a deleted one.
+	WebhookID *OfWebhook `form:"webhook_id,omitempty" json:"webhook_id,omitempty"`
+
+	// Event Only of this event name, also of one that is no longer in the catalogue.
+	Event *OfEvent `form:"event,omitempty" json:"event,omitempty"`
+
+	// Status Only deliveries in this state.
+	Status *DeliveryStatus `form:"status,omitempty" json:"status,omitempty"`
+}
+
+// DeliveryAnalyticsParamsBucket defines parameters for DeliveryAnalytics.
+type DeliveryAnalyticsParamsBucket string
+
+// DeliveryAnalyticsParamsGroupBy defines parameters for DeliveryAnalytics.
+type DeliveryAnalyticsParamsGroupBy string
+
 // ListAPIKeysParams defines parameters for ListAPIKeys.
 type ListAPIKeysParams struct {
 	// Limit At most so many. Left out, all.
@@ -629,6 +1135,42 @@ type RotateAPIKeyParams struct {
 	// IdempotencyKey Kept for at least 24 hours. The same key and body gives the first answer again, with
 	// `Idempotency-Replayed: true`; another body under it is 409 `idempotency_request_mismatch`.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ListChangesParams defines parameters for ListChanges.
+type ListChangesParams struct {
+	// WebhookID Only of this webhook, also of a deleted one.
+	WebhookID *OfWebhook `form:"webhook_id,omitempty" json:"webhook_id,omitempty"`
+
+	// KeyID Only changes of this API key; of a rotation the old one.
+	KeyID *string `form:"key_id,omitempty" json:"key_id,omitempty"`
+
+	// Actor Only changes that this actor asked for: an API key's id, a token's subject, or a component.
+	Actor *string `form:"actor,omitempty" json:"actor,omitempty"`
+
+	// RequestID Only changes by this request.
+	RequestID *string `form:"request_id,omitempty" json:"request_id,omitempty"`
+
+	// Kind Only changes of this kind.
+	Kind *ChangeKind `form:"kind,omitempty" json:"kind,omitempty"`
+
+	// Verdict Only changes with this verdict.
+	Verdict *ChangeVerdict `form:"verdict,omitempty" json:"verdict,omitempty"`
+
+	// From Only changes that the log took at this time or later.
+	From *Moment `form:"from,omitempty" json:"from,omitempty"`
+
+	// To Only changes that the log took before this time.
+	To *Moment `form:"to,omitempty" json:"to,omitempty"`
+
+	// Limit At most so many.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where to go on, from `X-Next-Cursor` of the page before: opaque, good for 7 days, and for the same list with the
+	// same filters only, else 422. Whatever is inserted or deleted between two pages, a row that is there (under a filter:
+	// that passes it) all the while comes exactly once; one whose status changes meanwhile comes at most once, as it was
+	// when its page was read.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // PublishEventsParams defines parameters for PublishEvents.
@@ -786,6 +1328,12 @@ type TestWebhookJSONRequestBody = Nothing
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// AttemptAnalytics Figures over attempts
+	// (GET /api/v2/analytics/attempts)
+	AttemptAnalytics(w http.ResponseWriter, r *http.Request, params AttemptAnalyticsParams)
+	// DeliveryAnalytics Figures over deliveries
+	// (GET /api/v2/analytics/deliveries)
+	DeliveryAnalytics(w http.ResponseWriter, r *http.Request, params DeliveryAnalyticsParams)
 	// ListAPIKeys List the account's API keys
 	// (GET /api/v2/api-keys)
 	ListAPIKeys(w http.ResponseWriter, r *http.Request, params ListAPIKeysParams)
@@ -804,6 +1352,9 @@ type ServerInterface interface {
 	// RotateAPIKey Replace an API key by a new one
 	// (POST /api/v2/api-keys/{key_id}/rotate)
 	RotateAPIKey(w http.ResponseWriter, r *http.Request, keyID KeyID, params RotateAPIKeyParams)
+	// ListChanges Who changed what, newest first
+	// (GET /api/v2/audit/changes)
+	ListChanges(w http.ResponseWriter, r *http.Request, params ListChangesParams)
 	// PublishEvents Publish one event, an array of them, or a line each
 	// (POST /api/v2/events)
 	PublishEvents(w http.ResponseWriter, r *http.Request, params PublishEventsParams)
@@ -856,6 +1407,280 @@ type ServerInterfaceWrapper struct {
 }
 
 type MiddlewareFunc func(http.Handler) http.Handler
+
+// AttemptAnalytics operation middleware
+func (siw *ServerInterfaceWrapper) AttemptAnalytics(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params AttemptAnalyticsParams
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", r.URL.Query(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "from"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "from", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", r.URL.Query(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "to"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "to", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "bucket" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "bucket", r.URL.Query(), &params.Bucket, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "bucket"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "bucket", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "time_zone" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "time_zone", r.URL.Query(), &params.TimeZone, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "time_zone"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "time_zone", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "group_by" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "group_by", r.URL.Query(), &params.GroupBy, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "group_by"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "group_by", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "groups" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "groups", r.URL.Query(), &params.Groups, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "groups"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "groups", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "webhook_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "webhook_id", r.URL.Query(), &params.WebhookID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "webhook_id"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "webhook_id", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "event" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "event", r.URL.Query(), &params.Event, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "event"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "event", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "outcome" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "outcome", r.URL.Query(), &params.Outcome, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "outcome"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "outcome", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AttemptAnalytics(w, r, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeliveryAnalytics operation middleware
+func (siw *ServerInterfaceWrapper) DeliveryAnalytics(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeliveryAnalyticsParams
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", r.URL.Query(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "from"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "from", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", r.URL.Query(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "to"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "to", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "bucket" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "bucket", r.URL.Query(), &params.Bucket, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "bucket"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "bucket", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "time_zone" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "time_zone", r.URL.Query(), &params.TimeZone, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "time_zone"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "time_zone", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "group_by" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "group_by", r.URL.Query(), &params.GroupBy, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "group_by"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "group_by", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "groups" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "groups", r.URL.Query(), &params.Groups, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "groups"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "groups", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "webhook_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "webhook_id", r.URL.Query(), &params.WebhookID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "webhook_id"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "webhook_id", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "event" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "event", r.URL.Query(), &params.Event, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "event"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "event", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "status" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "status", r.URL.Query(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "status"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "status", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeliveryAnalytics(w, r, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
 
 // ListAPIKeys operation middleware
 func (siw *ServerInterfaceWrapper) ListAPIKeys(w http.ResponseWriter, r *http.Request) {
@@ -1111,6 +1936,156 @@ func (siw *ServerInterfaceWrapper) RotateAPIKey(w http.ResponseWriter, r *http.R
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.RotateAPIKey(w, r, keyID, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListChanges operation middleware
+func (siw *ServerInterfaceWrapper) ListChanges(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListChangesParams
+
+	// ------------- Optional query parameter "webhook_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "webhook_id", r.URL.Query(), &params.WebhookID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "webhook_id"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "webhook_id", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "key_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "key_id", r.URL.Query(), &params.KeyID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "key_id"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "key_id", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "actor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "actor", r.URL.Query(), &params.Actor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "actor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "actor", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "request_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "request_id", r.URL.Query(), &params.RequestID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "request_id"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "request_id", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "kind" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "kind", r.URL.Query(), &params.Kind, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "kind"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "kind", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "verdict" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "verdict", r.URL.Query(), &params.Verdict, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "verdict"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "verdict", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", r.URL.Query(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "from"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "from", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", r.URL.Query(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "to"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "to", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListChanges(w, r, params)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -2014,6 +2989,12 @@ func HandlerWithOptions(si ServerInterface, options GorillaServerOptions) http.H
 	r.HandleFunc(options.BaseURL+"/api/v2/api-keys/{key_id}/revoke", wrapper.RevokeAPIKey).Methods(http.MethodPost)
 
 	r.HandleFunc(options.BaseURL+"/api/v2/api-keys/{key_id}/rotate", wrapper.RotateAPIKey).Methods(http.MethodPost)
+
+	r.HandleFunc(options.BaseURL+"/api/v2/analytics/deliveries", wrapper.DeliveryAnalytics).Methods(http.MethodGet)
+
+	r.HandleFunc(options.BaseURL+"/api/v2/analytics/attempts", wrapper.AttemptAnalytics).Methods(http.MethodGet)
+
+	r.HandleFunc(options.BaseURL+"/api/v2/audit/changes", wrapper.ListChanges).Methods(http.MethodGet)
 
 	return r
 }

@@ -25,7 +25,8 @@ var auditFiles embed.FS
 //
 // {{wh x}}, {{del x}}, {{att x}} and {{chg x}} are the printed form of 16 raw
 // bytes, as ledger/ids writes it; {{bytes wh {x:String}}} are the bytes of a
-// parameter in printed form, and {{time x}} is the time in a delivery's bytes.
+// parameter in printed form, {{time x}} is the time in a delivery's bytes,
+// and {{json_time x}} writes milliseconds as the API writes times, null for 0.
 // SQL has no functions that belong to a database, hence these.
 type View struct {
 	// Name of the view.
@@ -68,6 +69,19 @@ func Views() ([]View, error) {
 	return all, nil
 }
 
+// ViewNamed is one of Views.
+func ViewNamed(name string) (View, error) {
+	all, err := Views()
+	if err != nil {
+		return View{}, err
+	}
+	i := slices.IndexFunc(all, func(v View) bool { return v.Name == name })
+	if i < 0 {
+		return View{}, fmt.Errorf("there is no view %s", name)
+	}
+	return all[i], nil
+}
+
 func flag(b bool) int {
 	if b {
 		return 1
@@ -96,6 +110,7 @@ const (
 
 var (
 	parameter = regexp.MustCompile(`\{\{bytes (wh|del) (\{\w+:String\})\}\}`)
+	jsonTime  = regexp.MustCompile(`\{\{json_time (.+?)\}\}`)
 	moment    = regexp.MustCompile(`\{\{time (.+?)\}\}`)
 	printed   = regexp.MustCompile(`\{\{(wh|del|att|chg) ([\w.]+)\}\}`)
 )
@@ -105,6 +120,7 @@ func expand(text string) string {
 		m := parameter.FindStringSubmatch(s)
 		return fmt.Sprintf("toFixedString(base32Decode(concat(translate(substring(%s, %d), %s, %s), '======')), 16)", m[2], len(m[1])+2, base32hex, base32)
 	})
+	text = jsonTime.ReplaceAllString(text, `if(($1) = 0, 'null', concat('"', replaceOne(toString(fromUnixTimestamp64Milli($1, 'UTC')), ' ', 'T'), 'Z"'))`)
 	text = moment.ReplaceAllString(text, "fromUnixTimestamp64Milli(toInt64(reinterpretAsUInt64(reverse(substring($1, 1, 6)))), 'UTC')")
 	return printed.ReplaceAllString(text, "concat('${1}_', translate(substring(base32Encode($2), 1, 26), "+base32+", "+base32hex+"))")
 }

@@ -33,7 +33,7 @@ CREATE OR REPLACE VIEW {{audit}}.config_changes
 AS
 WITH
     ['name', 'url', 'events', 'index_ids', 'status', 'disabled_reason', 'metadata', 'secret_number'] AS webhook_fields,
-    ['name', 'scopes', 'expires_ms', 'revoked_ms'] AS key_fields
+    ['name', 'scopes', 'expires_at', 'revoked_at', 'replaced_by'] AS key_fields
 SELECT recorded_at, account, subject, subject_id, change, applied, verdict, actor_kind, actor_id, request_id, requested_at,
     arrayFilter(f -> JSONExtractRaw(before, f) != JSONExtractRaw(after, f), multiIf(subject = 'webhook', webhook_fields, subject = 'api_key', key_fields, [])) AS changed,
     before, after, requested, requested_fields, expected_version, version, change_id, log_partition, log_offset, record_hash
@@ -83,8 +83,8 @@ FROM
         (
             SELECT *, if(whole = '' OR gone, '', concat(
                 '{"name":', JSONExtractRaw(whole, 'name'), ',"key_prefix":', JSONExtractRaw(whole, 'key_prefix'), ',"scopes":', JSONExtractRaw(whole, 'scopes'),
-                ',"created_ms":', JSONExtractRaw(whole, 'created_ms'), ',"expires_ms":', if(JSONExtractInt(whole, 'expires_ms') = 0, 'null', JSONExtractRaw(whole, 'expires_ms')),
-                ',"revoked_ms":', if(revoked = 0, 'null', toString(revoked)), ',"replaced_by":', if(replaced_by = '', 'null', toJSONString(replaced_by)), '}')) AS state_after
+                ',"created_at":', {{json_time JSONExtractInt(whole, 'created_ms')}}, ',"expires_at":', {{json_time JSONExtractInt(whole, 'expires_ms')}},
+                ',"revoked_at":', {{json_time revoked}}, ',"replaced_by":', if(replaced_by = '', 'null', toJSONString(replaced_by)), '}')) AS state_after
             FROM
             (
                 SELECT account, subject_id, change, verdict, fact_id, actor_kind, actor_id, request_id, at, expected_version, fields, state, part, off, record_time, record_hash,
