@@ -97,25 +97,25 @@ func (h *History) Changes(ctx context.Context, account string, p ChangePage) (ch
 
 // changePage finds offsets, and subjects as constants.
 func (h *History) changePage(ctx context.Context, account string, p ChangePage, limit int) (offsets []uint64, subjects []string, err error) {
-	where := fmt.Sprintf("account = %s AND toUInt8(change) < %d", text(account), firstCall)
+	conditions := []string{"account = " + text(account), fmt.Sprintf("toUInt8(change) < %d", firstCall)}
 	for _, s := range p.Subjects {
-		where += " AND subject_id = " + text(s)
+		conditions = append(conditions, "subject_id = "+text(s))
 	}
 	for column, value := range map[string]string{"actor_id": p.Actor, "request_id": p.RequestID, "toString(change)": p.Kind, "toString(verdict)": p.Verdict} {
 		if value != "" {
-			where += " AND " + column + " = " + text(value)
+			conditions = append(conditions, column+" = "+text(value))
 		}
 	}
 	if p.Below > 0 {
-		where += fmt.Sprintf(" AND off < %d", p.Below)
+		conditions = append(conditions, fmt.Sprintf("off < %d", p.Below))
 	}
 	if !p.From.IsZero() {
-		where += " AND record_time >= " + at(p.From)
+		conditions = append(conditions, "record_time >= "+at(p.From))
 	}
 	if !p.To.IsZero() {
-		where += " AND record_time < " + at(p.To)
+		conditions = append(conditions, "record_time < "+at(p.To))
 	}
-	rows, err := h.conn.Query(h.asking(ctx), h.sql("SELECT off, subject_id FROM {{db}}.config_changes FINAL WHERE "+where+
+	rows, err := h.conn.Query(h.asking(ctx), h.sql("SELECT off, subject_id FROM {{db}}.config_changes FINAL WHERE "+strings.Join(conditions, " AND ")+
 		fmt.Sprintf(" ORDER BY off DESC LIMIT %d", limit)))
 	if err != nil {
 		return nil, nil, fmt.Errorf("changes of an account: ask ClickHouse: %w", err)

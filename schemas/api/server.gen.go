@@ -501,11 +501,11 @@ type AttemptFigures struct {
 
 	// ByResponse Tries by class of the answer's status; `none` had no answer.
 	ByResponse struct {
-		Informational int `json:"1xx"`
-		Success       int `json:"2xx"`
-		Redirection   int `json:"3xx"`
-		ClientError   int `json:"4xx"`
-		ServerError   int `json:"5xx"`
+		Informational int `json:"http_1xx"`
+		Success       int `json:"http_2xx"`
+		Redirection   int `json:"http_3xx"`
+		ClientError   int `json:"http_4xx"`
+		ServerError   int `json:"http_5xx"`
 		None          int `json:"none"`
 	} `json:"by_response"`
 

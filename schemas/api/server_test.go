@@ -106,6 +106,28 @@ func (s *server) RetryDelivery(w http.ResponseWriter, r *http.Request, _ string,
 	api.WriteJSON(w, r, 200, delivery())
 }
 
+func (s *server) DeliveryAnalytics(w http.ResponseWriter, r *http.Request, _ api.DeliveryAnalyticsParams) {
+	none := api.DeliveryFigures{}
+	api.WriteJSON(w, r, 200, api.DeliveryAnalytics{
+		From: at, To: at, TimeZone: "UTC", Total: none, Groups: []api.DeliveryGroup{}, Buckets: []api.DeliveryBucket{{Start: at, End: at, Figures: none}},
+	})
+}
+
+func (s *server) AttemptAnalytics(w http.ResponseWriter, r *http.Request, _ api.AttemptAnalyticsParams) {
+	rate := 0.5
+	some := api.AttemptFigures{ByOutcome: map[api.Outcome]int{api.OutcomeDelivered: 1}, SuccessRate: &rate, LatencyMs: &api.AnalyticsQuantiles{P50: 1.5}}
+	api.WriteJSON(w, r, 200, api.AttemptAnalytics{
+		From: at, To: at, TimeZone: "UTC", Total: some, Buckets: []api.AttemptBucket{{Start: at, End: at, Figures: some}},
+		Groups: []api.AttemptGroup{{Total: some, Buckets: []api.AttemptBucket{}}}, GroupsTotal: 1,
+	})
+}
+
+func (s *server) ListChanges(w http.ResponseWriter, r *http.Request, _ api.ListChangesParams) {
+	c := api.Change{ChangeID: "chg_1", RecordedAt: at, RequestedAt: at, Kind: "webhook_created", Verdict: "applied", SubjectID: "wh_1", Changed: []string{"url"}, After: json.RawMessage(`{"url":"x"}`)}
+	c.Actor.Kind = "token"
+	api.WriteJSON(w, r, 200, []api.Change{c})
+}
+
 func (s *server) ListEventNames(w http.ResponseWriter, r *http.Request) {
 	api.WriteJSON(w, r, 200, []string{"export.ready"})
 }

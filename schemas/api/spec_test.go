@@ -34,12 +34,15 @@ func load(t testing.TB, extra ...string) *Spec {
 
 // contract is every operation with who may call it: method, path, scope, credential.
 const contract = `
+GET    /api/v2/analytics/attempts                             read  any
+GET    /api/v2/analytics/deliveries                           read  any
 GET    /api/v2/api-keys                                       read  jwt
 POST   /api/v2/api-keys                                       write jwt
 DELETE /api/v2/api-keys/{key_id}                              admin jwt
 GET    /api/v2/api-keys/{key_id}                              read  jwt
 POST   /api/v2/api-keys/{key_id}/revoke                       write jwt
 POST   /api/v2/api-keys/{key_id}/rotate                       write jwt
+GET    /api/v2/audit/changes                                  admin any
 POST   /api/v2/events                                         write any
 GET    /api/v2/events/{event_id}                              read  any
 GET    /api/v2/webhooks                                       read  any

@@ -16,6 +16,108 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for ChangeActorKind.
+const (
+	ChangeActorKindAPIKey   ChangeActorKind = "api_key"
+	ChangeActorKindOperator ChangeActorKind = "operator"
+	ChangeActorKindSystem   ChangeActorKind = "system"
+	ChangeActorKindToken    ChangeActorKind = "token"
+	ChangeActorKindUnknown  ChangeActorKind = "unknown"
+)
+
+// Valid indicates whether the value is a known member of the ChangeActorKind enum.
+func (e ChangeActorKind) Valid() bool {
+	switch e {
+	case ChangeActorKindAPIKey:
+		return true
+	case ChangeActorKindOperator:
+		return true
+	case ChangeActorKindSystem:
+		return true
+	case ChangeActorKindToken:
+		return true
+	case ChangeActorKindUnknown:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ChangeKind.
+const (
+	ChangeKindAPIKeyCreated   ChangeKind = "api_key_created"
+	ChangeKindAPIKeyDeleted   ChangeKind = "api_key_deleted"
+	ChangeKindAPIKeyRevoked   ChangeKind = "api_key_revoked"
+	ChangeKindAPIKeyRotated   ChangeKind = "api_key_rotated"
+	ChangeKindSecretRotated   ChangeKind = "secret_rotated"
+	ChangeKindWebhookCreated  ChangeKind = "webhook_created"
+	ChangeKindWebhookDeleted  ChangeKind = "webhook_deleted"
+	ChangeKindWebhookDisabled ChangeKind = "webhook_disabled"
+	ChangeKindWebhookUpdated  ChangeKind = "webhook_updated"
+)
+
+// Valid indicates whether the value is a known member of the ChangeKind enum.
+func (e ChangeKind) Valid() bool {
+	switch e {
+	case ChangeKindAPIKeyCreated:
+		return true
+	case ChangeKindAPIKeyDeleted:
+		return true
+	case ChangeKindAPIKeyRevoked:
+		return true
+	case ChangeKindAPIKeyRotated:
+		return true
+	case ChangeKindSecretRotated:
+		return true
+	case ChangeKindWebhookCreated:
+		return true
+	case ChangeKindWebhookDeleted:
+		return true
+	case ChangeKindWebhookDisabled:
+		return true
+	case ChangeKindWebhookUpdated:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ChangeVerdict.
+const (
+	ChangeVerdictApplied    ChangeVerdict = "applied"
+	ChangeVerdictConflict   ChangeVerdict = "conflict"
+	ChangeVerdictInProgress ChangeVerdict = "in_progress"
+	ChangeVerdictInvalid    ChangeVerdict = "invalid"
+	ChangeVerdictLimit      ChangeVerdict = "limit"
+	ChangeVerdictMismatch   ChangeVerdict = "mismatch"
+	ChangeVerdictNotFound   ChangeVerdict = "not_found"
+	ChangeVerdictRepeat     ChangeVerdict = "repeat"
+)
+
+// Valid indicates whether the value is a known member of the ChangeVerdict enum.
+func (e ChangeVerdict) Valid() bool {
+	switch e {
+	case ChangeVerdictApplied:
+		return true
+	case ChangeVerdictConflict:
+		return true
+	case ChangeVerdictInProgress:
+		return true
+	case ChangeVerdictInvalid:
+		return true
+	case ChangeVerdictLimit:
+		return true
+	case ChangeVerdictMismatch:
+		return true
+	case ChangeVerdictNotFound:
+		return true
+	case ChangeVerdictRepeat:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for DeliveryStatus.
 const (
 	DeliveryStatusDelivered DeliveryStatus = "delivered"
@@ -307,6 +409,123 @@ func (e WebhookStatus) Valid() bool {
 	}
 }
 
+// Defines values for AnalyticsBucket.
+const (
+	AnalyticsBucketDay    AnalyticsBucket = "day"
+	AnalyticsBucketHour   AnalyticsBucket = "hour"
+	AnalyticsBucketMinute AnalyticsBucket = "minute"
+)
+
+// Valid indicates whether the value is a known member of the AnalyticsBucket enum.
+func (e AnalyticsBucket) Valid() bool {
+	switch e {
+	case AnalyticsBucketDay:
+		return true
+	case AnalyticsBucketHour:
+		return true
+	case AnalyticsBucketMinute:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AnalyticsGroupBy.
+const (
+	AnalyticsGroupByEvent   AnalyticsGroupBy = "event"
+	AnalyticsGroupByWebhook AnalyticsGroupBy = "webhook"
+)
+
+// Valid indicates whether the value is a known member of the AnalyticsGroupBy enum.
+func (e AnalyticsGroupBy) Valid() bool {
+	switch e {
+	case AnalyticsGroupByEvent:
+		return true
+	case AnalyticsGroupByWebhook:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AttemptAnalyticsParamsBucket.
+const (
+	AttemptAnalyticsParamsBucketDay    AttemptAnalyticsParamsBucket = "day"
+	AttemptAnalyticsParamsBucketHour   AttemptAnalyticsParamsBucket = "hour"
+	AttemptAnalyticsParamsBucketMinute AttemptAnalyticsParamsBucket = "minute"
+)
+
+// Valid indicates whether the value is a known member of the AttemptAnalyticsParamsBucket enum.
+func (e AttemptAnalyticsParamsBucket) Valid() bool {
+	switch e {
+	case AttemptAnalyticsParamsBucketDay:
+		return true
+	case AttemptAnalyticsParamsBucketHour:
+		return true
+	case AttemptAnalyticsParamsBucketMinute:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AttemptAnalyticsParamsGroupBy.
+const (
+	AttemptAnalyticsParamsGroupByEvent   AttemptAnalyticsParamsGroupBy = "event"
+	AttemptAnalyticsParamsGroupByWebhook AttemptAnalyticsParamsGroupBy = "webhook"
+)
+
+// Valid indicates whether the value is a known member of the AttemptAnalyticsParamsGroupBy enum.
+func (e AttemptAnalyticsParamsGroupBy) Valid() bool {
+	switch e {
+	case AttemptAnalyticsParamsGroupByEvent:
+		return true
+	case AttemptAnalyticsParamsGroupByWebhook:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DeliveryAnalyticsParamsBucket.
+const (
+	DeliveryAnalyticsParamsBucketDay    DeliveryAnalyticsParamsBucket = "day"
+	DeliveryAnalyticsParamsBucketHour   DeliveryAnalyticsParamsBucket = "hour"
+	DeliveryAnalyticsParamsBucketMinute DeliveryAnalyticsParamsBucket = "minute"
+)
+
+// Valid indicates whether the value is a known member of the DeliveryAnalyticsParamsBucket enum.
+func (e DeliveryAnalyticsParamsBucket) Valid() bool {
+	switch e {
+	case DeliveryAnalyticsParamsBucketDay:
+		return true
+	case DeliveryAnalyticsParamsBucketHour:
+		return true
+	case DeliveryAnalyticsParamsBucketMinute:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DeliveryAnalyticsParamsGroupBy.
+const (
+	DeliveryAnalyticsParamsGroupByEvent   DeliveryAnalyticsParamsGroupBy = "event"
+	DeliveryAnalyticsParamsGroupByWebhook DeliveryAnalyticsParamsGroupBy = "webhook"
+)
+
+// Valid indicates whether the value is a known member of the DeliveryAnalyticsParamsGroupBy enum.
+func (e DeliveryAnalyticsParamsGroupBy) Valid() bool {
+	switch e {
+	case DeliveryAnalyticsParamsGroupByEvent:
+		return true
+	case DeliveryAnalyticsParamsGroupByWebhook:
+		return true
+	default:
+		return false
+	}
+}
+
 // APIKey defines model for APIKey.
 type APIKey struct {
 	// CreatedAt RFC 3339, UTC, milliseconds.
@@ -337,6 +556,13 @@ type APIKeyRotated struct {
 	// NewKey An API key with its value.
 	NewKey   APIKeyCreated `json:"new_key"`
 	OldKeyID string        `json:"old_key_id"`
+}
+
+// AnalyticsQuantiles Milliseconds; null where there is nothing to measure.
+type AnalyticsQuantiles struct {
+	P50 float64 `json:"p50"`
+	P95 float64 `json:"p95"`
+	P99 float64 `json:"p99"`
 }
 
 // Attempt defines model for Attempt.
@@ -379,6 +605,122 @@ type Attempt struct {
 	StartedAt Timestamp `json:"started_at"`
 }
 
+// AttemptAnalytics defines model for AttemptAnalytics.
+type AttemptAnalytics struct {
+	Buckets []AttemptBucket `json:"buckets"`
+
+	// From RFC 3339, UTC, milliseconds.
+	From Timestamp `json:"from"`
+
+	// Groups Those with most attempts first, of equal size by name; empty when not grouped.
+	Groups []AttemptGroup `json:"groups"`
+
+	// GroupsTotal How many groups there are, shown or not.
+	GroupsTotal int    `json:"groups_total"`
+	TimeZone    string `json:"time_zone"`
+
+	// To RFC 3339, UTC, milliseconds.
+	To    Timestamp      `json:"to"`
+	Total AttemptFigures `json:"total"`
+}
+
+// AttemptBucket defines model for AttemptBucket.
+type AttemptBucket struct {
+	// End RFC 3339, UTC, milliseconds.
+	End     Timestamp      `json:"end"`
+	Figures AttemptFigures `json:"figures"`
+
+	// Start RFC 3339, UTC, milliseconds.
+	Start Timestamp `json:"start"`
+}
+
+// AttemptFigures defines model for AttemptFigures.
+type AttemptFigures struct {
+	Attempts int `json:"attempts"`
+
+	// ByOutcome Tries by outcome; every outcome is there.
+	ByOutcome map[Outcome]int `json:"by_outcome"`
+
+	// ByResponse Tries by class of the answer's status; `none` had no answer.
+	ByResponse struct {
+		Informational int `json:"http_1xx"`
+		Success       int `json:"http_2xx"`
+		Redirection   int `json:"http_3xx"`
+		ClientError   int `json:"http_4xx"`
+		ServerError   int `json:"http_5xx"`
+		None          int `json:"none"`
+	} `json:"by_response"`
+
+	// LatencyMs Milliseconds; null where there is nothing to measure.
+	LatencyMs *AnalyticsQuantiles `json:"latency_ms"`
+
+	// RequestsSent Tries of which a byte left.
+	RequestsSent int `json:"requests_sent"`
+
+	// SuccessRate Delivered among all, 0 to 1; null without attempts.
+	SuccessRate *float64 `json:"success_rate"`
+}
+
+// AttemptGroup defines model for AttemptGroup.
+type AttemptGroup struct {
+	Buckets []AttemptBucket `json:"buckets"`
+
+	// Event Null when not grouped by it.
+	Event *string        `json:"event"`
+	Total AttemptFigures `json:"total"`
+
+	// WebhookID Null when not grouped by it.
+	WebhookID *string `json:"webhook_id"`
+}
+
+// Change defines model for Change.
+type Change struct {
+	Actor struct {
+		// ID The API key's id, the token's subject, or the component.
+		ID   string          `json:"id"`
+		Kind ChangeActorKind `json:"kind"`
+	} `json:"actor"`
+
+	// After The state after, without secrets; null if it is gone. As before where the change was refused.
+	After json.RawMessage `json:"after"`
+
+	// Before The state before, without secrets; null if there was none.
+	Before   json.RawMessage `json:"before"`
+	ChangeID string          `json:"change_id"`
+
+	// Changed Names of the fields in which `after` differs from `before`.
+	Changed []string `json:"changed"`
+
+	// Kind What was asked for. Pause and resume are `webhook_updated`.
+	Kind ChangeKind `json:"kind"`
+
+	// RecordedAt RFC 3339, UTC, milliseconds.
+	RecordedAt Timestamp `json:"recorded_at"`
+
+	// RequestID Null for the system's own.
+	RequestID *string `json:"request_id"`
+
+	// RequestedAt RFC 3339, UTC, milliseconds.
+	RequestedAt Timestamp `json:"requested_at"`
+
+	// SubjectID The webhook or API key: of a rotated key the old one.
+	SubjectID string `json:"subject_id"`
+
+	// Verdict Only `applied` changed anything. `repeat` and `mismatch` are of an Idempotency-Key; `conflict`: the version had
+	// moved on; `limit`: the account has as many as it may.
+	Verdict ChangeVerdict `json:"verdict"`
+}
+
+// ChangeActorKind defines model for Change.Actor.Kind.
+type ChangeActorKind string
+
+// ChangeKind What was asked for. Pause and resume are `webhook_updated`.
+type ChangeKind string
+
+// ChangeVerdict Only `applied` changed anything. `repeat` and `mismatch` are of an Idempotency-Key; `conflict`: the version had
+// moved on; `limit`: the account has as many as it may.
+type ChangeVerdict string
+
 // Delivery defines model for Delivery.
 type Delivery struct {
 	// Attempts Tries made.
@@ -416,8 +758,71 @@ type Delivery struct {
 	WebhookID string         `json:"webhook_id"`
 }
 
+// DeliveryAnalytics defines model for DeliveryAnalytics.
+type DeliveryAnalytics struct {
+	Buckets []DeliveryBucket `json:"buckets"`
+
+	// From RFC 3339, UTC, milliseconds.
+	From Timestamp `json:"from"`
+
+	// Groups Those with most deliveries first, of equal size by name; empty when not grouped.
+	Groups []DeliveryGroup `json:"groups"`
+
+	// GroupsTotal How many groups there are, shown or not.
+	GroupsTotal int    `json:"groups_total"`
+	TimeZone    string `json:"time_zone"`
+
+	// To RFC 3339, UTC, milliseconds.
+	To    Timestamp       `json:"to"`
+	Total DeliveryFigures `json:"total"`
+}
+
+// DeliveryBucket defines model for DeliveryBucket.
+type DeliveryBucket struct {
+	// End RFC 3339, UTC, milliseconds.
+	End     Timestamp       `json:"end"`
+	Figures DeliveryFigures `json:"figures"`
+
+	// Start RFC 3339, UTC, milliseconds.
+	Start Timestamp `json:"start"`
+}
+
 // DeliveryEnd How the present round ended; null while it is open.
 type DeliveryEnd = string
+
+// DeliveryFigures defines model for DeliveryFigures.
+type DeliveryFigures struct {
+	// Attempts Tries that these deliveries have, whenever they were made.
+	Attempts int `json:"attempts"`
+
+	// AttemptsPerDelivery Null without deliveries.
+	AttemptsPerDelivery *float64 `json:"attempts_per_delivery"`
+	ByStatus            struct {
+		Delivered int `json:"delivered"`
+		Failed    int `json:"failed"`
+		Pending   int `json:"pending"`
+		Retrying  int `json:"retrying"`
+	} `json:"by_status"`
+	Deliveries int `json:"deliveries"`
+
+	// SuccessRate Delivered among those that have ended, 0 to 1; null while none has.
+	SuccessRate *float64 `json:"success_rate"`
+
+	// TimeToSuccessMs Milliseconds; null where there is nothing to measure.
+	TimeToSuccessMs *AnalyticsQuantiles `json:"time_to_success_ms"`
+}
+
+// DeliveryGroup defines model for DeliveryGroup.
+type DeliveryGroup struct {
+	Buckets []DeliveryBucket `json:"buckets"`
+
+	// Event Null when not grouped by it.
+	Event *string         `json:"event"`
+	Total DeliveryFigures `json:"total"`
+
+	// WebhookID Null when not grouped by it.
+	WebhookID *string `json:"webhook_id"`
+}
 
 // DeliveryStats Figures over the recorded attempts; in the single delivery only.
 type DeliveryStats struct {
@@ -542,6 +947,9 @@ type KnownEventName = string
 type Message struct {
 	Message string `json:"message"`
 }
+
+// Moment RFC 3339, any offset; finer digits than milliseconds are cut. A `+` is `%2B` in a query.
+type Moment = string
 
 // Nothing Nothing to say; an empty body does as well.
 type Nothing = map[string]interface{}
@@ -683,6 +1091,24 @@ type WebhookStatus string
 // WebhookURL https; http only where the operator allows it.
 type WebhookURL = string
 
+// AnalyticsBucket defines model for AnalyticsBucket.
+type AnalyticsBucket string
+
+// AnalyticsFrom RFC 3339, any offset; finer digits than milliseconds are cut. A `+` is `%2B` in a query.
+type AnalyticsFrom = Moment
+
+// AnalyticsGroupBy defines model for AnalyticsGroupBy.
+type AnalyticsGroupBy string
+
+// AnalyticsGroups defines model for AnalyticsGroups.
+type AnalyticsGroups = int
+
+// AnalyticsTimeZone defines model for AnalyticsTimeZone.
+type AnalyticsTimeZone = string
+
+// AnalyticsTo RFC 3339, any offset; finer digits than milliseconds are cut. A `+` is `%2B` in a query.
+type AnalyticsTo = Moment
+
 // Cursor defines model for Cursor.
 type Cursor = string
 
@@ -703,6 +1129,12 @@ type KeyID = string
 
 // Limit defines model for Limit.
 type Limit = int
+
+// OfEvent A name of the event catalogue, present or past.
+type OfEvent = EventName
+
+// OfWebhook defines model for OfWebhook.
+type OfWebhook = string
 
 // WebhookID defines model for WebhookID.
 type WebhookID = string
@@ -749,6 +1181,80 @@ type Unavailable = ErrorResponse
 // UnsupportedMediaType defines model for UnsupportedMediaType.
 type UnsupportedMediaType = ErrorResponse
 
+// AttemptAnalyticsParams defines parameters for AttemptAnalytics.
+type AttemptAnalyticsParams struct {
+	// From Where the range begins, inclusive. Left out, 24 hours before `to`.
+	From *AnalyticsFrom `form:"from,omitempty" json:"from,omitempty"`
+
+	// To Where the range ends, exclusive. Left out, now. At most 400 days after `from`.
+	To *AnalyticsTo `form:"to,omitempty" json:"to,omitempty"`
+
+	// Bucket Cut the range where clocks in `time_zone` begin a new minute, hour or day; at most 1,500 buckets, and 15,000
+	// over all groups. Empty ones are shown. Left out, one bucket is the whole range.
+	Bucket *AttemptAnalyticsParamsBucket `form:"bucket,omitempty" json:"bucket,omitempty"`
+
+	// TimeZone An IANA time zone, such as `Europe/Berlin`. Days in which clocks change have 23 or 25 hours.
+	TimeZone *AnalyticsTimeZone `form:"time_zone,omitempty" json:"time_zone,omitempty"`
+
+	// GroupBy Divide the figures as well, by webhook or by event name.
+	GroupBy *AttemptAnalyticsParamsGroupBy `form:"group_by,omitempty" json:"group_by,omitempty"`
+
+	// Groups How many groups at most; those with most are shown.
+	Groups *AnalyticsGroups `form:"groups,omitempty" json:"groups,omitempty"`
+
+	// WebhookID Only of this webhook, also of a deleted one.
+	WebhookID *OfWebhook `form:"webhook_id,omitempty" json:"webhook_id,omitempty"`
+
+	// Event Only of this event name, also of one that is no longer in the catalogue.
+	Event *OfEvent `form:"event,omitempty" json:"event,omitempty"`
+
+	// Outcome Only tries that ended so.
+	Outcome *Outcome `form:"outcome,omitempty" json:"outcome,omitempty"`
+}
+
+// AttemptAnalyticsParamsBucket defines parameters for AttemptAnalytics.
+type AttemptAnalyticsParamsBucket string
+
+// AttemptAnalyticsParamsGroupBy defines parameters for AttemptAnalytics.
+type AttemptAnalyticsParamsGroupBy string
+
+// DeliveryAnalyticsParams defines parameters for DeliveryAnalytics.
+type DeliveryAnalyticsParams struct {
+	// From Where the range begins, inclusive. Left out, 24 hours before `to`.
+	From *AnalyticsFrom `form:"from,omitempty" json:"from,omitempty"`
+
+	// To Where the range ends, exclusive. Left out, now. At most 400 days after `from`.
+	To *AnalyticsTo `form:"to,omitempty" json:"to,omitempty"`
+
+	// Bucket Cut the range where clocks in `time_zone` begin a new minute, hour or day; at most 1,500 buckets, and 15,000
+	// over all groups. Empty ones are shown. Left out, one bucket is the whole range.
+	Bucket *DeliveryAnalyticsParamsBucket `form:"bucket,omitempty" json:"bucket,omitempty"`
+
+	// TimeZone An IANA time zone, such as `Europe/Berlin`. Days in which clocks change have 23 or 25 hours.
+	TimeZone *AnalyticsTimeZone `form:"time_zone,omitempty" json:"time_zone,omitempty"`
+
+	// GroupBy Divide the figures as well, by webhook or by event name.
+	GroupBy *DeliveryAnalyticsParamsGroupBy `form:"group_by,omitempty" json:"group_by,omitempty"`
+
+	// Groups How many groups at most; those with most are shown.
+	Groups *AnalyticsGroups `form:"groups,omitempty" json:"groups,omitempty"`
+
+	// WebhookID Only of this webhook, also of a deleted one.
+	WebhookID *OfWebhook `form:"webhook_id,omitempty" json:"webhook_id,omitempty"`
+
+	// Event Only of this event name, also of one that is no longer in the catalogue.
+	Event *OfEvent `form:"event,omitempty" json:"event,omitempty"`
+
+	// Status Only deliveries in this state.
+	Status *DeliveryStatus `form:"status,omitempty" json:"status,omitempty"`
+}
+
+// DeliveryAnalyticsParamsBucket defines parameters for DeliveryAnalytics.
+type DeliveryAnalyticsParamsBucket string
+
+// DeliveryAnalyticsParamsGroupBy defines parameters for DeliveryAnalytics.
+type DeliveryAnalyticsParamsGroupBy string
+
 // ListAPIKeysParams defines parameters for ListAPIKeys.
 type ListAPIKeysParams struct {
 	// Limit At most so many. Left out, all.
@@ -786,6 +1292,42 @@ type RotateAPIKeyParams struct {
 	// IdempotencyKey Kept for at least 24 hours. The same key and body gives the first answer again, with
 	// `Idempotency-Replayed: true`; another body under it is 409 `idempotency_request_mismatch`.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ListChangesParams defines parameters for ListChanges.
+type ListChangesParams struct {
+	// WebhookID Only of this webhook, also of a deleted one.
+	WebhookID *OfWebhook `form:"webhook_id,omitempty" json:"webhook_id,omitempty"`
+
+	// KeyID Only changes of this API key; of a rotation the old one.
+	KeyID *string `form:"key_id,omitempty" json:"key_id,omitempty"`
+
+	// Actor Only changes that this actor asked for: an API key's id, a token's subject, or a component.
+	Actor *string `form:"actor,omitempty" json:"actor,omitempty"`
+
+	// RequestID Only changes by this request.
+	RequestID *string `form:"request_id,omitempty" json:"request_id,omitempty"`
+
+	// Kind Only changes of this kind.
+	Kind *ChangeKind `form:"kind,omitempty" json:"kind,omitempty"`
+
+	// Verdict Only changes with this verdict.
+	Verdict *ChangeVerdict `form:"verdict,omitempty" json:"verdict,omitempty"`
+
+	// From Only changes that the log took at this time or later.
+	From *Moment `form:"from,omitempty" json:"from,omitempty"`
+
+	// To Only changes that the log took before this time.
+	To *Moment `form:"to,omitempty" json:"to,omitempty"`
+
+	// Limit At most so many.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where to go on, from `X-Next-Cursor` of the page before: opaque, good for 7 days, and for the same list with the
+	// same filters only, else 422. Whatever is inserted or deleted between two pages, a row that is there (under a filter:
+	// that passes it) all the while comes exactly once; one whose status changes meanwhile comes at most once, as it was
+	// when its page was read.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // PublishEventsParams defines parameters for PublishEvents.
@@ -1015,6 +1557,26 @@ func WithRequestEditorFn(fn RequestEditorFn) ClientOption {
 // The interface specification for the client above.
 type ClientInterface interface {
 
+	// AttemptAnalytics Figures over attempts
+	//
+	// Counts by outcome and by class of the answer's status, success rate and latency, over the tries that began in
+	// `[from, to)`; test events don't count. As exact as the figures over deliveries.
+	//
+	// Corresponds with GET /api/v2/analytics/attempts (the `AttemptAnalytics` operationId).
+	AttemptAnalytics(ctx context.Context, params *AttemptAnalyticsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeliveryAnalytics Figures over deliveries
+	//
+	// Counts by status, success rate, tries per delivery and time to success, over the deliveries that were created in
+	// `[from, to)`, each in its latest state.
+	//
+	// Every figure is exact: records that lie twice in the history count once, tries are counted by distinct attempt
+	// id, and each quantile is one of the values themselves, the one at place `floor(level * count)` of their ascending
+	// order, counted from 0.
+	//
+	// Corresponds with GET /api/v2/analytics/deliveries (the `DeliveryAnalytics` operationId).
+	DeliveryAnalytics(ctx context.Context, params *DeliveryAnalyticsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListAPIKeys List the account's API keys
 	//
 	// Newest first. Without `limit` all are returned.
@@ -1077,6 +1639,14 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /api/v2/api-keys/{key_id}/rotate (the `RotateAPIKey` operationId).
 	RotateAPIKey(ctx context.Context, keyID KeyID, params *RotateAPIKeyParams, body RotateAPIKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListChanges Who changed what, newest first
+	//
+	// Every change of a webhook or an API key that was asked for, also those that were refused: who, when, by which
+	// request, and the state before and after. Never a secret; `secret_number` shows that it was rotated.
+	//
+	// Corresponds with GET /api/v2/audit/changes (the `ListChanges` operationId).
+	ListChanges(ctx context.Context, params *ListChangesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PublishEventsWithBody Publish one event, an array of them, or a line each
 	//
@@ -1280,6 +1850,46 @@ type ClientInterface interface {
 	Readyz(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
+// AttemptAnalytics Figures over attempts
+//
+// Counts by outcome and by class of the answer's status, success rate and latency, over the tries that began in
+// `[from, to)`; test events don't count. As exact as the figures over deliveries.
+//
+// Corresponds with GET /api/v2/analytics/attempts (the `AttemptAnalytics` operationId).
+func (c *HTTP) AttemptAnalytics(ctx context.Context, params *AttemptAnalyticsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAttemptAnalyticsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeliveryAnalytics Figures over deliveries
+//
+// Counts by status, success rate, tries per delivery and time to success, over the deliveries that were created in
+// `[from, to)`, each in its latest state.
+//
+// Every figure is exact: records that lie twice in the history count once, tries are counted by distinct attempt
+// id, and each quantile is one of the values themselves, the one at place `floor(level * count)` of their ascending
+// order, counted from 0.
+//
+// Corresponds with GET /api/v2/analytics/deliveries (the `DeliveryAnalytics` operationId).
+func (c *HTTP) DeliveryAnalytics(ctx context.Context, params *DeliveryAnalyticsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeliveryAnalyticsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListAPIKeys List the account's API keys
 //
 // Newest first. Without `limit` all are returned.
@@ -1423,6 +2033,24 @@ func (c *HTTP) RotateAPIKeyWithBody(ctx context.Context, keyID KeyID, params *Ro
 // Corresponds with POST /api/v2/api-keys/{key_id}/rotate (the `RotateAPIKey` operationId).
 func (c *HTTP) RotateAPIKey(ctx context.Context, keyID KeyID, params *RotateAPIKeyParams, body RotateAPIKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewRotateAPIKeyRequest(c.Server, keyID, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListChanges Who changed what, newest first
+//
+// Every change of a webhook or an API key that was asked for, also those that were refused: who, when, by which
+// request, and the state before and after. Never a secret; `secret_number` shows that it was rotated.
+//
+// Corresponds with GET /api/v2/audit/changes (the `ListChanges` operationId).
+func (c *HTTP) ListChanges(ctx context.Context, params *ListChangesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListChangesRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -1884,6 +2512,306 @@ func (c *HTTP) Readyz(ctx context.Context, reqEditors ...RequestEditorFn) (*http
 	return c.Client.Do(req)
 }
 
+// NewAttemptAnalyticsRequest constructs an http.Request for the AttemptAnalytics method
+func NewAttemptAnalyticsRequest(server string, params *AttemptAnalyticsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v2/analytics/attempts")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.From != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "from", *params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.To != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "to", *params.To, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Bucket != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "bucket", *params.Bucket, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.TimeZone != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "time_zone", *params.TimeZone, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.GroupBy != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "group_by", *params.GroupBy, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Groups != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "groups", *params.Groups, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.WebhookID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "webhook_id", *params.WebhookID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Event != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "event", *params.Event, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Outcome != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "outcome", *params.Outcome, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewDeliveryAnalyticsRequest constructs an http.Request for the DeliveryAnalytics method
+func NewDeliveryAnalyticsRequest(server string, params *DeliveryAnalyticsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v2/analytics/deliveries")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.From != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "from", *params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.To != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "to", *params.To, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Bucket != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "bucket", *params.Bucket, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.TimeZone != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "time_zone", *params.TimeZone, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.GroupBy != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "group_by", *params.GroupBy, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Groups != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "groups", *params.Groups, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.WebhookID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "webhook_id", *params.WebhookID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Event != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "event", *params.Event, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Status != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "status", *params.Status, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListAPIKeysRequest constructs an http.Request for the ListAPIKeys method
 func NewListAPIKeysRequest(server string, params *ListAPIKeysParams) (*http.Request, error) {
 	var err error
@@ -2207,6 +3135,168 @@ func NewRotateAPIKeyRequestWithBody(server string, keyID KeyID, params *RotateAP
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
+	}
+
+	return req, nil
+}
+
+// NewListChangesRequest constructs an http.Request for the ListChanges method
+func NewListChangesRequest(server string, params *ListChangesParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v2/audit/changes")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.WebhookID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "webhook_id", *params.WebhookID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.KeyID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "key_id", *params.KeyID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Actor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "actor", *params.Actor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.RequestID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "request_id", *params.RequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Kind != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "kind", *params.Kind, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Verdict != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "verdict", *params.Verdict, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.From != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "from", *params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.To != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "to", *params.To, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
 	}
 
 	return req, nil
@@ -3239,6 +4329,16 @@ func (c *HTTP) applyEditors(ctx context.Context, req *http.Request, additionalEd
 	return nil
 }
 
+// AttemptAnalytics is GET /api/v2/analytics/attempts. Figures over attempts.
+func (c *Client) AttemptAnalytics(ctx context.Context, params *AttemptAnalyticsParams) (AttemptAnalytics, *Response, error) {
+	return finish[AttemptAnalytics](c.http.AttemptAnalytics(ctx, params))
+}
+
+// DeliveryAnalytics is GET /api/v2/analytics/deliveries. Figures over deliveries.
+func (c *Client) DeliveryAnalytics(ctx context.Context, params *DeliveryAnalyticsParams) (DeliveryAnalytics, *Response, error) {
+	return finish[DeliveryAnalytics](c.http.DeliveryAnalytics(ctx, params))
+}
+
 // ListAPIKeys is GET /api/v2/api-keys. List the account's API keys.
 func (c *Client) ListAPIKeys(ctx context.Context, params *ListAPIKeysParams) ([]APIKey, *Response, error) {
 	return finish[[]APIKey](c.http.ListAPIKeys(ctx, params))
@@ -3281,6 +4381,25 @@ func (c *Client) RevokeAPIKey(ctx context.Context, keyID KeyID, params *RevokeAP
 // RotateAPIKey is POST /api/v2/api-keys/{key_id}/rotate. Replace an API key by a new one.
 func (c *Client) RotateAPIKey(ctx context.Context, keyID KeyID, params *RotateAPIKeyParams) (APIKeyRotated, *Response, error) {
 	return finish[APIKeyRotated](c.http.RotateAPIKeyWithBody(ctx, keyID, params, "application/json", http.NoBody))
+}
+
+// ListChanges is GET /api/v2/audit/changes. Who changed what, newest first.
+func (c *Client) ListChanges(ctx context.Context, params *ListChangesParams) ([]Change, *Response, error) {
+	return finish[[]Change](c.http.ListChanges(ctx, params))
+}
+
+// AllChanges goes over all that ListChanges lists, page by page; each page is asked for when it is reached. The limit of params
+// is the size of a page. After an error there is nothing more.
+func (c *Client) AllChanges(ctx context.Context, params *ListChangesParams) Pages[Change] {
+	var p ListChangesParams
+	if params != nil {
+		p = *params
+	}
+	return pages(p.Cursor, func(cursor *Cursor) ([]Change, *Response, error) {
+		p := p
+		p.Cursor = cursor
+		return c.ListChanges(ctx, &p)
+	})
 }
 
 // GetEvent is GET /api/v2/events/{event_id}. One event, with its deliveries.

@@ -173,6 +173,16 @@ def test_every_operation_is_called_and_answers_as_it_should(
     assert event.created_at == datetime(2026, 1, 2, 1, 4, 5, 678000, tzinfo=timezone.utc)
     assert [d.delivery_id for d in client.events.iter_deliveries(accepted.id)] == [delivery.delivery_id]
 
+    # Figures, and who did it.
+    figures = client.analytics.deliveries(bucket="hour", time_zone="Europe/Berlin", webhook_id=webhook.webhook_id)
+    assert (figures.total.by_status.delivered, figures.total.success_rate) == (1, 1.0)
+    tries = client.analytics.attempts(group_by="webhook", from_=delivery.created_at - timedelta(hours=1))
+    assert [g.webhook_id for g in tries.groups] == [webhook.webhook_id]
+    assert tries.total.by_response.http_2xx == tries.total.by_outcome["delivered"] == 1
+    changes = client.audit.changes(webhook_id=webhook.webhook_id, kind="webhook_created")
+    assert [c.subject_id for c in changes] == [webhook.webhook_id]
+    assert "secret_rotated" in [c.kind for c in client.audit.iter_changes(page_size=1)]
+
     # Keys: the token is used for them, though there is a key.
     key = client.api_keys.create(name="tour", scopes=[Scope.READ, "search"], expires_in_days=3)
     assert key.key.startswith("sk_")

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Literal, overload
 
 from . import _answer as answer
-from ._call import Call, changed, given, path, several, verbatim
+from ._call import Call, changed, given, moment, path, several, verbatim
 from ._decode import anything, list_of, map_of, text
 from ._model import UNSET, Model, Page, Unset
 from ._models_gen import (
@@ -17,11 +17,17 @@ from ._models_gen import (
     APIKeyCreated,
     APIKeyRotated,
     Attempt,
+    AttemptAnalytics,
+    Change,
+    ChangeKind,
+    ChangeVerdict,
     Delivery,
+    DeliveryAnalytics,
     DeliveryStatus,
     Event,
     EventAccepted,
     EventsAccepted,
+    Outcome,
     Readiness,
     RotatedSecret,
     Scope,
@@ -664,6 +670,229 @@ class AsyncEvents:
         return result.events
 
 
+class AsyncAnalytics:
+    """Figures, exact however often the log is replayed."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def attempts(
+        self,
+        *,
+        from_: datetime | str | None = None,
+        to: datetime | str | None = None,
+        bucket: Literal["minute", "hour", "day"] | None = None,
+        time_zone: str | None = None,
+        group_by: Literal["webhook", "event"] | None = None,
+        groups: int | None = None,
+        webhook_id: str | None = None,
+        event: str | None = None,
+        outcome: Outcome | Literal["delivered", "http_status", "timeout", "refused", "reset", "unreachable", "dns", "tls", "blocked", "protocol", "interrupted"] | None = None,
+        timeout: float | None = None,
+    ) -> AttemptAnalytics:
+        """Figures over attempts.
+
+        Counts by outcome and by class of the answer's status, success rate and latency, over
+        the tries that began in `[from, to)`; test events don't count. As exact as the figures
+        over deliveries.
+
+        Args:
+            from_: Where the range begins, inclusive. Left out, 24 hours before `to`.
+            to: Where the range ends, exclusive. Left out, now. At most 400 days after `from`.
+            bucket: Cut the range where clocks in `time_zone` begin a new minute, hour or day;
+                at most 1,500 buckets, and 15,000 over all groups. Empty ones are shown. Left out,
+                one bucket is the whole range.
+            time_zone: An IANA time zone, such as `Europe/Berlin`. Days in which clocks change
+                have 23 or 25 hours.
+            group_by: Divide the figures as well, by webhook or by event name.
+            groups: How many groups at most; those with most are shown.
+            webhook_id: Only of this webhook, also of a deleted one.
+            event: Only of this event name, also of one that is no longer in the catalogue.
+            outcome: Only tries that ended so.
+        """
+        call = Call(
+            "AttemptAnalytics",
+            "GET",
+            "/api/v2/analytics/attempts",
+            query=given(
+                {
+                    "from": moment(from_),
+                    "to": moment(to),
+                    "bucket": bucket,
+                    "time_zone": time_zone,
+                    "group_by": group_by,
+                    "groups": groups,
+                    "webhook_id": webhook_id,
+                    "event": event,
+                    "outcome": outcome,
+                }
+            ),
+            timeout=timeout,
+        )
+        return await self._transport.run(call, answer.model(AttemptAnalytics.decode))
+
+    async def deliveries(
+        self,
+        *,
+        from_: datetime | str | None = None,
+        to: datetime | str | None = None,
+        bucket: Literal["minute", "hour", "day"] | None = None,
+        time_zone: str | None = None,
+        group_by: Literal["webhook", "event"] | None = None,
+        groups: int | None = None,
+        webhook_id: str | None = None,
+        event: str | None = None,
+        status: DeliveryStatus | Literal["pending", "retrying", "delivered", "failed"] | None = None,
+        timeout: float | None = None,
+    ) -> DeliveryAnalytics:
+        """Figures over deliveries.
+
+        Counts by status, success rate, tries per delivery and time to success, over the
+        deliveries that were created in `[from, to)`, each in its latest state.
+
+        Every figure is exact: records that lie twice in the history count once, tries are
+        counted by distinct attempt id, and each quantile is one of the values themselves, the
+        one at place `floor(level * count)` of their ascending order, counted from 0.
+
+        Args:
+            from_: Where the range begins, inclusive. Left out, 24 hours before `to`.
+            to: Where the range ends, exclusive. Left out, now. At most 400 days after `from`.
+            bucket: Cut the range where clocks in `time_zone` begin a new minute, hour or day;
+                at most 1,500 buckets, and 15,000 over all groups. Empty ones are shown. Left out,
+                one bucket is the whole range.
+            time_zone: An IANA time zone, such as `Europe/Berlin`. Days in which clocks change
+                have 23 or 25 hours.
+            group_by: Divide the figures as well, by webhook or by event name.
+            groups: How many groups at most; those with most are shown.
+            webhook_id: Only of this webhook, also of a deleted one.
+            event: Only of this event name, also of one that is no longer in the catalogue.
+            status: Only deliveries in this state.
+        """
+        call = Call(
+            "DeliveryAnalytics",
+            "GET",
+            "/api/v2/analytics/deliveries",
+            query=given(
+                {
+                    "from": moment(from_),
+                    "to": moment(to),
+                    "bucket": bucket,
+                    "time_zone": time_zone,
+                    "group_by": group_by,
+                    "groups": groups,
+                    "webhook_id": webhook_id,
+                    "event": event,
+                    "status": status,
+                }
+            ),
+            timeout=timeout,
+        )
+        return await self._transport.run(call, answer.model(DeliveryAnalytics.decode))
+
+
+class AsyncAudit:
+    """Who changed what."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def changes(
+        self,
+        *,
+        webhook_id: str | None = None,
+        key_id: str | None = None,
+        actor: str | None = None,
+        request_id: str | None = None,
+        kind: ChangeKind | Literal["webhook_created", "webhook_updated", "webhook_disabled", "secret_rotated", "webhook_deleted", "api_key_created", "api_key_rotated", "api_key_revoked", "api_key_deleted"] | None = None,
+        verdict: ChangeVerdict | Literal["applied", "repeat", "mismatch", "in_progress", "conflict", "not_found", "limit", "invalid"] | None = None,
+        from_: datetime | str | None = None,
+        to: datetime | str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        timeout: float | None = None,
+    ) -> Page[Change]:
+        """Who changed what, newest first.
+
+        Every change of a webhook or an API key that was asked for, also those that were
+        refused: who, when, by which request, and the state before and after. Never a secret;
+        `secret_number` shows that it was rotated.
+
+        Args:
+            webhook_id: Only of this webhook, also of a deleted one.
+            key_id: Only changes of this API key; of a rotation the old one.
+            actor: Only changes that this actor asked for: an API key's id, a token's subject,
+                or a component.
+            request_id: Only changes by this request.
+            kind: Only changes of this kind.
+            verdict: Only changes with this verdict.
+            from_: Only changes that the log took at this time or later.
+            to: Only changes that the log took before this time.
+            limit: At most so many.
+            cursor: Where to go on, from `X-Next-Cursor` of the page before: opaque, good for 7
+                days, and for the same list with the same filters only, else 422. Whatever is
+                inserted or deleted between two pages, a row that is there (under a filter: that
+                passes it) all the while comes exactly once; one whose status changes meanwhile
+                comes at most once, as it was when its page was read.
+        """
+        call = Call(
+            "ListChanges",
+            "GET",
+            "/api/v2/audit/changes",
+            query=given(
+                {
+                    "webhook_id": webhook_id,
+                    "key_id": key_id,
+                    "actor": actor,
+                    "request_id": request_id,
+                    "kind": kind,
+                    "verdict": verdict,
+                    "from": moment(from_),
+                    "to": moment(to),
+                    "limit": limit,
+                    "cursor": cursor,
+                }
+            ),
+            timeout=timeout,
+        )
+        return await self._transport.run(call, answer.page(Change.decode))
+
+    async def iter_changes(
+        self,
+        *,
+        webhook_id: str | None = None,
+        key_id: str | None = None,
+        actor: str | None = None,
+        request_id: str | None = None,
+        kind: ChangeKind | Literal["webhook_created", "webhook_updated", "webhook_disabled", "secret_rotated", "webhook_deleted", "api_key_created", "api_key_rotated", "api_key_revoked", "api_key_deleted"] | None = None,
+        verdict: ChangeVerdict | Literal["applied", "repeat", "mismatch", "in_progress", "conflict", "not_found", "limit", "invalid"] | None = None,
+        from_: datetime | str | None = None,
+        to: datetime | str | None = None,
+        page_size: int | None = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Change]:
+        """Go over all of `changes`, page by page; each page is asked for when it is reached."""
+        cursor: str | None = None
+        while True:
+            page = await self.changes(
+                webhook_id=webhook_id,
+                key_id=key_id,
+                actor=actor,
+                request_id=request_id,
+                kind=kind,
+                verdict=verdict,
+                from_=from_,
+                to=to,
+                limit=page_size,
+                cursor=cursor,
+                timeout=timeout,
+            )
+            for item in page:
+                yield item
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+
 class AsyncAPIKeys:
     """Credentials of an account. They take a JWT only."""
 
@@ -945,6 +1174,8 @@ class AsyncResources:
         self.webhooks = AsyncWebhooks(transport)
         self.deliveries = AsyncDeliveries(transport)
         self.events = AsyncEvents(transport)
+        self.analytics = AsyncAnalytics(transport)
+        self.audit = AsyncAudit(transport)
         self.api_keys = AsyncAPIKeys(transport)
         self.operations = AsyncOperations(transport)
 
@@ -964,6 +1195,9 @@ OPERATIONS: Mapping[str, str] = {
     "RetryDelivery": "deliveries.retry",
     "GetEvent": "events.get",
     "PublishEvents": "events.publish",
+    "AttemptAnalytics": "analytics.attempts",
+    "DeliveryAnalytics": "analytics.deliveries",
+    "ListChanges": "audit.changes",
     "CreateAPIKey": "api_keys.create",
     "DeleteAPIKey": "api_keys.delete",
     "GetAPIKey": "api_keys.get",

@@ -5,8 +5,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from ._decode import Value, enumeration, flag, integer, json_object, list_of, map_of, nullable, number, text, timestamp
+from ._decode import (
+    Value,
+    anything,
+    enumeration,
+    flag,
+    integer,
+    json_object,
+    list_of,
+    map_of,
+    nullable,
+    number,
+    text,
+    timestamp,
+)
 from ._json import JSONObject
 from ._model import Model, OpenEnum
 
@@ -14,9 +28,24 @@ __all__ = [
     "APIKey",
     "APIKeyCreated",
     "APIKeyRotated",
+    "AnalyticsQuantiles",
     "Attempt",
+    "AttemptAnalytics",
+    "AttemptBucket",
+    "AttemptFigures",
+    "AttemptFiguresByResponse",
+    "AttemptGroup",
+    "Change",
+    "ChangeActor",
+    "ChangeKind",
+    "ChangeVerdict",
     "Delivery",
+    "DeliveryAnalytics",
+    "DeliveryBucket",
     "DeliveryEnd",
+    "DeliveryFigures",
+    "DeliveryFiguresByStatus",
+    "DeliveryGroup",
     "DeliveryStats",
     "DeliveryStatus",
     "ErrorCode",
@@ -36,6 +65,35 @@ __all__ = [
     "WebhookCreated",
     "WebhookStatus",
 ]
+
+
+class ChangeKind(OpenEnum):
+    """What was asked for. Pause and resume are `webhook_updated`."""
+
+    WEBHOOK_CREATED = "webhook_created"
+    WEBHOOK_UPDATED = "webhook_updated"
+    WEBHOOK_DISABLED = "webhook_disabled"
+    SECRET_ROTATED = "secret_rotated"
+    WEBHOOK_DELETED = "webhook_deleted"
+    API_KEY_CREATED = "api_key_created"
+    API_KEY_ROTATED = "api_key_rotated"
+    API_KEY_REVOKED = "api_key_revoked"
+    API_KEY_DELETED = "api_key_deleted"
+
+
+class ChangeVerdict(OpenEnum):
+    """Only `applied` changed anything. `repeat` and `mismatch` are of an Idempotency-Key;
+    `conflict`: the version had moved on; `limit`: the account has as many as it may.
+    """
+
+    APPLIED = "applied"
+    REPEAT = "repeat"
+    MISMATCH = "mismatch"
+    IN_PROGRESS = "in_progress"
+    CONFLICT = "conflict"
+    NOT_FOUND = "not_found"
+    LIMIT = "limit"
+    INVALID = "invalid"
 
 
 class DeliveryEnd(OpenEnum):
@@ -231,6 +289,26 @@ class APIKeyRotated(Model):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AnalyticsQuantiles(Model):
+    """Milliseconds; null where there is nothing to measure."""
+
+    p50: float
+    p95: float
+    p99: float
+
+    @classmethod
+    def decode(cls, value: Value) -> AnalyticsQuantiles:
+        """Make one of its JSON."""
+        members = value.members()
+        return cls(
+            p50=members.need("p50", number),
+            p95=members.need("p95", number),
+            p99=members.need("p99", number),
+            extra=members.rest(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt(Model):
     """Attempt of the specification."""
 
@@ -274,6 +352,199 @@ class Attempt(Model):
             response_body=members.need("response_body", nullable(text)),
             response_body_cut=members.need("response_body_cut", flag),
             error_message=members.need("error_message", nullable(text)),
+            extra=members.rest(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptAnalytics(Model):
+    """AttemptAnalytics of the specification."""
+
+    from_: datetime
+    to: datetime
+    time_zone: str
+    total: AttemptFigures
+    buckets: list[AttemptBucket]
+    groups: list[AttemptGroup]
+    """Those with most attempts first, of equal size by name; empty when not grouped."""
+    groups_total: int
+    """How many groups there are, shown or not."""
+
+    @classmethod
+    def decode(cls, value: Value) -> AttemptAnalytics:
+        """Make one of its JSON."""
+        members = value.members()
+        return cls(
+            from_=members.need("from", timestamp),
+            to=members.need("to", timestamp),
+            time_zone=members.need("time_zone", text),
+            total=members.need("total", AttemptFigures.decode),
+            buckets=members.need("buckets", list_of(AttemptBucket.decode)),
+            groups=members.need("groups", list_of(AttemptGroup.decode)),
+            groups_total=members.need("groups_total", integer),
+            extra=members.rest(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptBucket(Model):
+    """AttemptBucket of the specification."""
+
+    start: datetime
+    end: datetime
+    figures: AttemptFigures
+
+    @classmethod
+    def decode(cls, value: Value) -> AttemptBucket:
+        """Make one of its JSON."""
+        members = value.members()
+        return cls(
+            start=members.need("start", timestamp),
+            end=members.need("end", timestamp),
+            figures=members.need("figures", AttemptFigures.decode),
+            extra=members.rest(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptFigures(Model):
+    """AttemptFigures of the specification."""
+
+    attempts: int
+    requests_sent: int
+    """Tries of which a byte left."""
+    by_outcome: dict[str, int]
+    """Tries by outcome; every outcome is there."""
+    by_response: AttemptFiguresByResponse
+    """Tries by class of the answer's status; `none` had no answer."""
+    success_rate: float | None
+    """Delivered among all, 0 to 1; null without attempts."""
+    latency_ms: AnalyticsQuantiles | None
+    """Milliseconds; null where there is nothing to measure."""
+
+    @classmethod
+    def decode(cls, value: Value) -> AttemptFigures:
+        """Make one of its JSON."""
+        members = value.members()
+        return cls(
+            attempts=members.need("attempts", integer),
+            requests_sent=members.need("requests_sent", integer),
+            by_outcome=members.need("by_outcome", map_of(integer)),
+            by_response=members.need("by_response", AttemptFiguresByResponse.decode),
+            success_rate=members.need("success_rate", nullable(number)),
+            latency_ms=members.need("latency_ms", nullable(AnalyticsQuantiles.decode)),
+            extra=members.rest(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptFiguresByResponse(Model):
+    """Tries by class of the answer's status; `none` had no answer."""
+
+    none: int
+    http_1xx: int
+    http_2xx: int
+    http_3xx: int
+    http_4xx: int
+    http_5xx: int
+
+    @classmethod
+    def decode(cls, value: Value) -> AttemptFiguresByResponse:
+        """Make one of its JSON."""
+        members = value.members()
+        return cls(
+            none=members.need("none", integer),
+            http_1xx=members.need("http_1xx", integer),
+            http_2xx=members.need("http_2xx", integer),
+            http_3xx=members.need("http_3xx", integer),
+            http_4xx=members.need("http_4xx", integer),
+            http_5xx=members.need("http_5xx", integer),
+            extra=members.rest(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptGroup(Model):
+    """AttemptGroup of the specification."""
+
+    webhook_id: str | None
+    """Null when not grouped by it."""
+    event: str | None
+    """Null when not grouped by it."""
+    total: AttemptFigures
+    buckets: list[AttemptBucket]
+
+    @classmethod
+    def decode(cls, value: Value) -> AttemptGroup:
+        """Make one of its JSON."""
+        members = value.members()
+        return cls(
+            webhook_id=members.need("webhook_id", nullable(text)),
+            event=members.need("event", nullable(text)),
+            total=members.need("total", AttemptFigures.decode),
+            buckets=members.need("buckets", list_of(AttemptBucket.decode)),
+            extra=members.rest(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change(Model):
+    """Change of the specification."""
+
+    change_id: str
+    recorded_at: datetime
+    requested_at: datetime
+    kind: ChangeKind
+    verdict: ChangeVerdict
+    subject_id: str
+    """The webhook or API key: of a rotated key the old one."""
+    actor: ChangeActor
+    request_id: str | None
+    """Null for the system's own."""
+    changed: list[str]
+    """Names of the fields in which `after` differs from `before`."""
+    before: dict[str, Any] | None
+    """The state before, without secrets; null if there was none."""
+    after: dict[str, Any] | None
+    """The state after, without secrets; null if it is gone. As before where the change was
+    refused.
+    """
+
+    @classmethod
+    def decode(cls, value: Value) -> Change:
+        """Make one of its JSON."""
+        members = value.members()
+        return cls(
+            change_id=members.need("change_id", text),
+            recorded_at=members.need("recorded_at", timestamp),
+            requested_at=members.need("requested_at", timestamp),
+            kind=members.need("kind", enumeration(ChangeKind)),
+            verdict=members.need("verdict", enumeration(ChangeVerdict)),
+            subject_id=members.need("subject_id", text),
+            actor=members.need("actor", ChangeActor.decode),
+            request_id=members.need("request_id", nullable(text)),
+            changed=members.need("changed", list_of(text)),
+            before=members.need("before", nullable(map_of(anything))),
+            after=members.need("after", nullable(map_of(anything))),
+            extra=members.rest(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChangeActor(Model):
+    """ChangeActor of the specification."""
+
+    kind: str
+    id: str
+    """The API key's id, the token's subject, or the component."""
+
+    @classmethod
+    def decode(cls, value: Value) -> ChangeActor:
+        """Make one of its JSON."""
+        members = value.members()
+        return cls(
+            kind=members.need("kind", text),
+            id=members.need("id", text),
             extra=members.rest(),
         )
 
@@ -330,6 +601,132 @@ class Delivery(Model):
             completed_at=members.need("completed_at", nullable(timestamp)),
             payload=members.need("payload", nullable(json_object)),
             stats=members.may("stats", DeliveryStats.decode),
+            extra=members.rest(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryAnalytics(Model):
+    """DeliveryAnalytics of the specification."""
+
+    from_: datetime
+    to: datetime
+    time_zone: str
+    total: DeliveryFigures
+    buckets: list[DeliveryBucket]
+    groups: list[DeliveryGroup]
+    """Those with most deliveries first, of equal size by name; empty when not grouped."""
+    groups_total: int
+    """How many groups there are, shown or not."""
+
+    @classmethod
+    def decode(cls, value: Value) -> DeliveryAnalytics:
+        """Make one of its JSON."""
+        members = value.members()
+        return cls(
+            from_=members.need("from", timestamp),
+            to=members.need("to", timestamp),
+            time_zone=members.need("time_zone", text),
+            total=members.need("total", DeliveryFigures.decode),
+            buckets=members.need("buckets", list_of(DeliveryBucket.decode)),
+            groups=members.need("groups", list_of(DeliveryGroup.decode)),
+            groups_total=members.need("groups_total", integer),
+            extra=members.rest(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryBucket(Model):
+    """DeliveryBucket of the specification."""
+
+    start: datetime
+    end: datetime
+    figures: DeliveryFigures
+
+    @classmethod
+    def decode(cls, value: Value) -> DeliveryBucket:
+        """Make one of its JSON."""
+        members = value.members()
+        return cls(
+            start=members.need("start", timestamp),
+            end=members.need("end", timestamp),
+            figures=members.need("figures", DeliveryFigures.decode),
+            extra=members.rest(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryFigures(Model):
+    """DeliveryFigures of the specification."""
+
+    deliveries: int
+    by_status: DeliveryFiguresByStatus
+    success_rate: float | None
+    """Delivered among those that have ended, 0 to 1; null while none has."""
+    attempts: int
+    """Tries that these deliveries have, whenever they were made."""
+    attempts_per_delivery: float | None
+    """Null without deliveries."""
+    time_to_success_ms: AnalyticsQuantiles | None
+    """Milliseconds; null where there is nothing to measure."""
+
+    @classmethod
+    def decode(cls, value: Value) -> DeliveryFigures:
+        """Make one of its JSON."""
+        members = value.members()
+        return cls(
+            deliveries=members.need("deliveries", integer),
+            by_status=members.need("by_status", DeliveryFiguresByStatus.decode),
+            success_rate=members.need("success_rate", nullable(number)),
+            attempts=members.need("attempts", integer),
+            attempts_per_delivery=members.need("attempts_per_delivery", nullable(number)),
+            time_to_success_ms=members.need("time_to_success_ms", nullable(AnalyticsQuantiles.decode)),
+            extra=members.rest(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryFiguresByStatus(Model):
+    """DeliveryFiguresByStatus of the specification."""
+
+    pending: int
+    retrying: int
+    delivered: int
+    failed: int
+
+    @classmethod
+    def decode(cls, value: Value) -> DeliveryFiguresByStatus:
+        """Make one of its JSON."""
+        members = value.members()
+        return cls(
+            pending=members.need("pending", integer),
+            retrying=members.need("retrying", integer),
+            delivered=members.need("delivered", integer),
+            failed=members.need("failed", integer),
+            extra=members.rest(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryGroup(Model):
+    """DeliveryGroup of the specification."""
+
+    webhook_id: str | None
+    """Null when not grouped by it."""
+    event: str | None
+    """Null when not grouped by it."""
+    total: DeliveryFigures
+    buckets: list[DeliveryBucket]
+
+    @classmethod
+    def decode(cls, value: Value) -> DeliveryGroup:
+        """Make one of its JSON."""
+        members = value.members()
+        return cls(
+            webhook_id=members.need("webhook_id", nullable(text)),
+            event=members.need("event", nullable(text)),
+            total=members.need("total", DeliveryFigures.decode),
+            buckets=members.need("buckets", list_of(DeliveryBucket.decode)),
             extra=members.rest(),
         )
 
