@@ -249,12 +249,22 @@ func (a *answer) list() []any {
 	return l
 }
 
+// late says that the service could not answer in time. A machine under load does
+// that, and who waits for something asks again.
+func (a *answer) late() error {
+	if a.status == http.StatusServiceUnavailable {
+		return fmt.Errorf("%s answered 503: %s", a.about, a.body)
+	}
+	return nil
+}
+
 // eventually waits until a condition holds, or ends the test saying what the
-// last look saw.
+// last look saw. It looks less often as time goes by: tests that wait would
+// otherwise take the machine from what they wait for.
 func eventually(t testing.TB, what string, look func() error) {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
-	for {
+	for pause := 10 * time.Millisecond; ; pause = min(pause*3/2, 200*time.Millisecond) {
 		err := look()
 		if err == nil {
 			return
@@ -262,6 +272,6 @@ func eventually(t testing.TB, what string, look func() error) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waiting for %s: %v", what, err)
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(pause)
 	}
 }

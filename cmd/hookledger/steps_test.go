@@ -64,6 +64,9 @@ func (c *caller) deliveries(event string, n int, status string) []string {
 		if a.status == 404 {
 			return fmt.Errorf("the event is not in the history yet")
 		}
+		if err := a.late(); err != nil {
+			return err
+		}
 		a.is(200)
 		found = nil
 		list, _ := a.value("deliveries").([]any)
@@ -91,7 +94,11 @@ func (c *caller) becomes(delivery, status string) *answer {
 	c.t.Helper()
 	var a *answer
 	eventually(c.t, delivery+" to be "+status, func() error {
-		if a = c.get("/webhooks/deliveries/" + delivery).is(200); a.str("status") != status {
+		a = c.get("/webhooks/deliveries/" + delivery)
+		if err := a.late(); err != nil {
+			return err
+		}
+		if a.is(200).str("status") != status {
 			return fmt.Errorf("it is %s", a.body)
 		}
 		return nil
