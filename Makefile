@@ -104,6 +104,11 @@ bench-go: engine ## run the Go benchmarks of PKG
 crash: engine ## kill and restart the program ROUNDS times under load, and look for what was lost or invented
 	@go test ./cmd/hookledger -run TestCrash -crash.rounds=$(ROUNDS) -v -timeout 60m
 
+.PHONY: power-cut
+power-cut: engine ## as crash, and after each kill take what a power cut may take of the files
+	@go test ./deploy/embedded/broker -run TestPowerCutUnderLoad -power.rounds=$(ROUNDS) -timeout 60m
+	@go test ./cmd/hookledger -run TestPowerCut -power.rounds=$(ROUNDS) -v -timeout 60m
+
 .PHONY: fuzz
 fuzz: engine ## run each fuzz test of PKG for FUZZTIME
 	@.ci/fuzz '$(FUZZTIME)' $(PKG)

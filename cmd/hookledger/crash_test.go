@@ -37,6 +37,12 @@ func TestCrash(t *testing.T) {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("-crash.rounds=%d -crash.seed=%d", *crashRounds, seed)
+	crash(t, "crash", *crashRounds, seed, newDataDir(t), func(*rand.Rand) {})
+}
+
+// crash is rounds of a process under load that is killed; after each kill, take
+// does what the test wants to happen to the folder.
+func crash(t *testing.T, what string, rounds int, seed uint64, dir string, take func(dice *rand.Rand)) {
 	chance := func(n uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, n)) }
 
 	w := newWorld()
@@ -50,7 +56,6 @@ func TestCrash(t *testing.T) {
 	t.Cleanup(r.Close)
 	l.receiver = r.URL()
 
-	dir := newDataDir(t)
 	flags := append(append([]string{}, openFlags...), "--send-timeout", crashSendTimeout.String(),
 		"--retry-schedule", "50ms,100ms,200ms,300ms,500ms,500ms,500ms,500ms,500ms,500ms,500ms,500ms")
 	s := startServer(t, dir, flags...)
@@ -69,7 +74,7 @@ func TestCrash(t *testing.T) {
 
 	began := time.Now()
 	dice := chance(0)
-	for round := range *crashRounds {
+	for round := range rounds {
 		// A moment by chance, after some work: a slow machine needs longer for it.
 		for enough, late := w.published()+50+dice.IntN(300), time.Now().Add(10*time.Second); w.published() < enough && time.Now().Before(late); {
 			pass(t, 10*time.Millisecond)
@@ -78,6 +83,7 @@ func TestCrash(t *testing.T) {
 		l.base.Store(nil)
 		w.kills = append(w.kills, time.Now())
 		s.kill()
+		take(dice)
 		// Every second round kills it while it starts, too, once or twice.
 		for range round % 2 * (1 + dice.IntN(2)) {
 			if s, err = launch(dir, flags...); err != nil {
@@ -86,6 +92,7 @@ func TestCrash(t *testing.T) {
 			pass(t, time.Duration(dice.IntN(2500))*time.Millisecond)
 			w.kills = append(w.kills, time.Now())
 			s.kill()
+			take(dice)
 		}
 		s = startServer(t, dir, flags...)
 		l.base.Store(&s.base)
@@ -106,9 +113,9 @@ func TestCrash(t *testing.T) {
 	j.requests()
 	j.deliveries()
 	j.pauses()
-	fmt.Printf("crash: %d rounds and %d kills in %s; %d events, %d webhooks, %d deliveries, %d requests seen, %d attempts recorded;"+
+	fmt.Printf("%s: %d rounds and %d kills in %s; %d events, %d webhooks, %d deliveries, %d requests seen, %d attempts recorded;"+
 		" killed in flight %d, marked repeats %d, lost %d, invented %d\n",
-		*crashRounds, len(w.kills), loaded.Round(time.Second), len(w.events), len(w.subscribers), len(j.rows), len(w.requests), j.recorded,
+		what, rounds, len(w.kills), loaded.Round(time.Second), len(w.events), len(w.subscribers), len(j.rows), len(w.requests), j.recorded,
 		j.inFlight, j.repeats, j.lost, j.invented)
 	t.Logf("calls:%s", w.counts())
 	j.explain()

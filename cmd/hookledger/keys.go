@@ -46,7 +46,7 @@ func runKeys(ctx context.Context, args []string, std stdio) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, at.close()) }()
-	if err := at.startBroker(ctx, nil); err != nil {
+	if err := at.startBroker(ctx, nil, nil); err != nil {
 		return err
 	}
 	journal, err := at.openLog(ctx, nil)

@@ -29,6 +29,9 @@ type command struct {
 type stdio struct {
 	in       io.Reader
 	out, err io.Writer
+	// watchSync follows the embedded broker's syncs (broker.Options.WatchSync): the
+	// tests' way to know what a power cut may not take. Nil otherwise.
+	watchSync func() (synced func())
 }
 
 // commands is the flat list of subcommands, in the order of the help text.
@@ -38,13 +41,15 @@ func commands() []command {
 		{"keys", "make API keys from the command line", runKeys},
 		{"token", "print a short-lived JWT for the local server", runToken},
 		{"sql", "a read-only SQL prompt on the history", runSQL},
+		{"backup", "copy the data folder, with a server running or not", runBackup},
+		{"restore", "make a data folder from a backup", runRestore},
 		{"bench", "load the program with itself and print what it can do", runBench},
 		{"version", "print the version", runVersion},
 	}
 }
 
 func main() {
-	os.Exit(run(os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
+	os.Exit(run(os.Args[1:], stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
 }
 
 // errUsage is returned after the usage was printed.

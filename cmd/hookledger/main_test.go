@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"hookledger/deploy/embedded/broker/brokertest"
 )
 
 // execEnv makes the test binary be hookledger: the tests drive the real program
@@ -24,7 +28,11 @@ func TestMain(m *testing.M) {
 		}()
 	}
 	if as != "" || len(os.Args) > 1 && os.Args[1] == "engine" {
-		os.Exit(run(os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
+		std := stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr}
+		if dir := os.Getenv(syncedEnv); dir != "" {
+			std.watchSync = watchSyncs(dir)
+		}
+		os.Exit(run(os.Args[1:], std))
 	}
 	// The parallel tests mostly wait for the history, so more of them than cores
 	// run at once, unless the command line says otherwise.
@@ -43,4 +51,16 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Exit(code)
+}
+
+// syncedEnv tells a process under test to note what is synced, in this folder.
+const syncedEnv = "HOOKLEDGER_TEST_SYNCED"
+
+// power is what a power cut does to the broker of a data folder.
+func power(dir, notes string) brokertest.Power {
+	return brokertest.Power{Dir: filepath.Join(dir, "broker"), Notes: notes}
+}
+
+func watchSyncs(notes string) func() func() {
+	return power(strings.TrimSuffix(notes, ".synced"), notes).Watch()
 }

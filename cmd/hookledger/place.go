@@ -111,7 +111,7 @@ func (p *place) secrets(fresh bool) (*secrets.Set, error) {
 }
 
 // startBroker starts the embedded broker, if the log is on it.
-func (p *place) startBroker(ctx context.Context, observe func(time.Duration, int)) error {
+func (p *place) startBroker(ctx context.Context, observe func(time.Duration, int), watch func() func()) error {
 	if !p.cfg.embeddedBroker() || p.dir == nil {
 		return nil
 	}
@@ -122,6 +122,7 @@ func (p *place) startBroker(ctx context.Context, observe func(time.Duration, int
 	}
 	p.broker, err = broker.Start(ctx, broker.Options{
 		Dir: p.dir, Fsync: broker.Fsync(p.cfg.fsync), Logger: p.log.With("part", "broker"), ObserveSync: observe,
+		WatchSync: watch,
 	})
 	return err
 }

@@ -54,7 +54,7 @@ func serve(ctx context.Context, cfg *config, log *slog.Logger, std stdio) (err e
 	if err := at.follow(ctx); err != nil {
 		return err
 	}
-	if err := at.startBroker(ctx, m.synced); err != nil {
+	if err := at.startBroker(ctx, m.synced, std.watchSync); err != nil {
 		return err
 	}
 	engineUp := begin(func() error { return at.startEngine(ctx) }) // it takes half a second: meanwhile the log is read

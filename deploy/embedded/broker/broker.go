@@ -139,7 +139,11 @@ func start(ctx context.Context, o Options) (*Broker, error) {
 	if b.unclean {
 		o.Logger.Warn("the embedded broker was not stopped cleanly last time")
 	}
-	if b.final, err = newSyncer(b.dir, o, b.fail); err != nil {
+	known, err := readMarks(b.dir)
+	if err != nil {
+		return nil, fmt.Errorf("read what was synced: %w", err)
+	}
+	if b.final, err = newSyncer(b.dir, o, newMarker(b.dir, o.Logger, known), b.fail); err != nil {
 		return nil, err
 	}
 	b.cluster, err = kfake.NewCluster(
@@ -174,10 +178,13 @@ func start(ctx context.Context, o Options) (*Broker, error) {
 	}
 	if o.Fsync == FsyncGroup {
 		b.syncer = b.final
-		// What the last process wrote, and what was mended, must not be lost under what is built on it.
-		if err := b.syncer.wait(ctx); err != nil {
-			_ = b.Close() // says the same
-			return nil, err
+		// What the last process wrote, and what was mended, must not be lost under what is built on it. The second
+		// sync is for the mark that the first one leaves.
+		for range 2 {
+			if err := b.syncer.wait(ctx); err != nil {
+				_ = b.Close() // says the same
+				return nil, err
+			}
 		}
 	}
 	return b, nil

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"math"
@@ -27,7 +28,8 @@ import (
 )
 
 // childEnv makes the test binary a process that loads a broker on a folder until it is killed, and prints
-// what was acknowledged. Its value is the folder, the round and the fsync mode.
+// what was acknowledged. Its value is the folder, the round, the fsync mode, and where to note what is synced, if
+// a power cut follows: then only what is synced counts as acknowledged.
 const (
 	childEnv   = "BROKER_TEST_CHILD"
 	partitions = 2
@@ -37,7 +39,7 @@ const (
 
 func runChild(arg string) int {
 	f := strings.Split(arg, "|")
-	if err := load(f[0], f[1], broker.Fsync(f[2])); err != nil {
+	if err := load(f[0], f[1], broker.Fsync(f[2]), f[3]); err != nil {
 		fmt.Println("failed", err)
 		return 1
 	}
@@ -53,13 +55,17 @@ func runChild(arg string) int {
 // and before each trim, what it asks for: T PARTITION OFFSET.
 //
 // VALUE is the round and a counter by partition.
-func load(path, round string, fsync broker.Fsync) error {
+func load(path, round string, fsync broker.Fsync, notes string) error {
 	ctx := context.Background()
 	dir, err := datadir.Open(path)
 	if err != nil {
 		return err
 	}
-	b, err := broker.Start(ctx, broker.Options{Dir: dir, Fsync: fsync})
+	o := broker.Options{Dir: dir, Fsync: fsync}
+	if notes != "" {
+		o.WatchSync = brokertest.Power{Dir: dir.Broker(), Notes: notes}.Watch()
+	}
+	b, err := broker.Start(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -79,6 +85,9 @@ func load(path, round string, fsync broker.Fsync) error {
 		fmt.Printf(format+"\n", args...)
 	}
 	failed := make(chan error, 1)
+	if notes != "" {
+		say = sayWhenSynced(ctx, b, say, failed)
+	}
 	last := make([]chan int64, partitions)
 	for p := range int32(partitions) {
 		last[p] = make(chan int64, 1)
@@ -139,6 +148,34 @@ func load(path, round string, fsync broker.Fsync) error {
 	return <-failed
 }
 
+// sayWhenSynced says each line once it is synced, in order; but at once what may be gone by a trim.
+func sayWhenSynced(ctx context.Context, b *broker.Broker, say func(string, ...any), failed chan<- error) func(string, ...any) {
+	lines := make(chan string, 1<<16)
+	go func() {
+		for line := range lines {
+			waiting := []string{line}
+			for len(lines) > 0 {
+				waiting = append(waiting, <-lines)
+			}
+			if err := b.Sync(ctx); err != nil {
+				failed <- err
+				return
+			}
+			for _, line := range waiting {
+				say("%s", line)
+			}
+		}
+	}()
+	return func(format string, args ...any) {
+		line := fmt.Sprintf(format, args...)
+		if line[0] == 'T' || line[0] == 't' {
+			say("%s", line)
+			return
+		}
+		lines <- line
+	}
+}
+
 // acked is what the children were acknowledged.
 type acked struct {
 	records [partitions]map[int64]string
@@ -149,12 +186,12 @@ type acked struct {
 }
 
 // killUnderLoad runs a child until it has printed n commits, and kills it.
-func (a *acked) killUnderLoad(t *testing.T, path string, round int, fsync broker.Fsync, n int) {
+func (a *acked) killUnderLoad(t *testing.T, path string, round int, fsync broker.Fsync, notes string, n int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s|r%d|%s", childEnv, path, round, fsync))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s|r%03d|%s|%s", childEnv, path, round, fsync, notes))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -317,7 +354,7 @@ func TestKilledUnderLoad(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "data")
 			var a acked
 			for round := range 4 {
-				a.killUnderLoad(t, path, round, fsync, 4+rand.IntN(100))
+				a.killUnderLoad(t, path, round, fsync, "", 4+rand.IntN(100))
 				if round != 1 { // killed twice in a row, with nothing in between
 					a.check(t, path)
 				}
@@ -326,5 +363,32 @@ func TestKilledUnderLoad(t *testing.T) {
 				t.Logf("partition %d: %d records acknowledged, end %d, commit %d, trim %d", p, len(a.records[p]), a.end[p], a.commit[p], a.trim[p])
 			}
 		})
+	}
+}
+
+var powerRounds = flag.Int("power.rounds", 6, "rounds of TestPowerCutUnderLoad")
+
+// What was acknowledged after a sync survives a power cut, again and again, with segments that roll and are trimmed
+// all the time: see brokertest.Power for what the cut takes. And the broker starts by itself.
+func TestPowerCutUnderLoad(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "data")
+	power := brokertest.Power{Dir: filepath.Join(path, "broker"), Notes: filepath.Join(filepath.Dir(path), "notes")}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	dice := rand.New(rand.NewPCG(seed, 0))
+	var a acked
+	for round := range *powerRounds {
+		a.killUnderLoad(t, path, round, broker.FsyncGroup, power.Notes, 4+dice.IntN(60))
+		did, err := power.Cut(dice)
+		for _, what := range did {
+			t.Logf("round %d: %s", round, what)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.check(t, path); t.Failed() {
+			return
+		}
 	}
 }

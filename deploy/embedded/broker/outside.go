@@ -65,7 +65,7 @@ func SyncOutside(dataDir string, mode Fsync, log *slog.Logger, observe func(time
 	}
 	dir := filepath.Join(dataDir, "broker")
 	var err error
-	o.syncer, err = newSyncer(dir, Options{Fsync: mode, Logger: log, ObserveSync: observe, sys: osSyscalls()}, func(err error) {
+	o.syncer, err = newSyncer(dir, Options{Fsync: mode, Logger: log, ObserveSync: observe, sys: osSyscalls()}, nil, func(err error) {
 		o.failOnce.Do(func() {
 			o.failure = fmt.Errorf("sync the broker's files in %q: %w: nothing more is acknowledged: check the disk and start again", dir, err)
 			close(o.failed)

@@ -109,7 +109,8 @@ func preparePartitions(dir string, parts []os.DirEntry, topics map[string]int, c
 			continue
 		}
 		part := partition{path: path, topic: topic, number: p, log: log}
-		if m, ok := synced.Partitions[e.Name()]; ok {
+		if synced.Serial > 0 { // nothing of a partition that has no mark yet was synced
+			m := synced.Partitions[e.Name()]
 			part.synced = &m
 		}
 		if err := part.prepare(clean, &seqs); err != nil {

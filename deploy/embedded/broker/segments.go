@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -68,7 +69,7 @@ func (p *partition) prepare(clean bool, seqs *windows) error {
 	}
 	snap.Version = snapshotVersion
 	if len(segs) == 0 {
-		if p.synced != nil && !clean {
+		if !clean && p.synced != nil && *p.synced != (mark{}) {
 			return p.lost(nil, 0)
 		}
 		if snap.HighWatermark == 0 {
@@ -262,6 +263,11 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // walkSegment returns how many bytes and batches at the beginning of a segment are whole, and the offset
 // after them. With check it reads the batches too, and compares their checksums.
 func (p *partition) walkSegment(base int64, check bool, seqs *windows) (whole int64, batches int, end int64, err error) {
+	return p.walkSegmentTo(base, math.MaxInt64, check, seqs)
+}
+
+// walkSegmentTo looks at no more than so many bytes.
+func (p *partition) walkSegmentTo(base, limit int64, check bool, seqs *windows) (whole int64, batches int, end int64, err error) {
 	f, err := os.Open(p.segment(base))
 	if err != nil {
 		return 0, 0, 0, err
@@ -282,7 +288,7 @@ func (p *partition) walkSegment(base int64, check bool, seqs *windows) (whole in
 		}
 		size := int64(binary.BigEndian.Uint32(h[8:])) + 12
 		first := int64(binary.BigEndian.Uint64(h[:]))
-		if first != end || size < batchHeader || whole+size > info.Size() || h[16] != 2 {
+		if first != end || size < batchHeader || whole+size > min(limit, info.Size()) || h[16] != 2 {
 			return whole, batches, end, nil
 		}
 		if check {

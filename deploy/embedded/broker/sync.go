@@ -64,17 +64,14 @@ type batch struct {
 	err     error // set before done is closed
 }
 
-func newSyncer(dir string, o Options, fail func(error)) (*syncer, error) {
+// newSyncer starts one. Only the process with the broker gives it a marker.
+func newSyncer(dir string, o Options, m *marker, fail func(error)) (*syncer, error) {
 	f, err := newFlusher(dir, o.Strategy, o.sys)
 	if err != nil {
 		return nil, err
 	}
-	known, err := readMarks(dir)
-	if err != nil {
-		return nil, errors.Join(err, f.close())
-	}
 	s := &syncer{
-		flusher: f, watch: o.WatchSync, marker: newMarker(dir, o.Logger, known), observe: o.ObserveSync, fail: fail,
+		flusher: f, watch: o.WatchSync, marker: m, observe: o.ObserveSync, fail: fail,
 		wake: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 	go s.run()
