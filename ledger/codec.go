@@ -142,7 +142,33 @@ func DecodeLane(value []byte) (*facts.LaneRecord, error) {
 	if w := r.GetWaiting(); w != nil {
 		return r, checkSubject(w.GetSubject())
 	}
+	if c := r.GetCheckpoint(); c != nil {
+		return r, checkCheckpoint(c)
+	}
 	return r, nil
+}
+
+// maxWindow is how far the lowest unfinished offset of a checkpoint may lie below its position: a bit is kept for each
+// between. It is a hundred times what a node may have unfinished.
+const maxWindow = 1 << 32
+
+func checkCheckpoint(c *facts.Checkpoint) error {
+	if p := c.GetPosition(); p < c.GetLow() || p-c.GetLow() > maxWindow {
+		return bad("a checkpoint of position %d with its lowest unfinished at %d", p, c.GetLow())
+	}
+	left := c.GetPosition() - c.GetLow()
+	for _, step := range c.GetUnfinished() {
+		if step >= left {
+			return bad("a checkpoint with something unfinished beyond its position %d", c.GetPosition())
+		}
+		left -= step
+	}
+	for _, m := range c.GetSources() {
+		if len(m.GetWebhookId()) != ids.Size {
+			return bad("a checkpoint whose mark of partition %d has no webhook", m.GetPartition())
+		}
+	}
+	return nil
 }
 
 // AttemptRecord is a record of attempts in a partition.

@@ -68,6 +68,9 @@ func TestOperations(t *testing.T) {
 	if err := json.Unmarshal(nobody.get("root:/openapi.json").is(200).body, &document); err != nil || document.OpenAPI == "" || document.Paths["/api/v2/webhooks"]["post"] == nil {
 		t.Errorf("/openapi.json: %v, version %q", err, document.OpenAPI)
 	}
+	if a := nobody.get("root:/docs").is(200); !strings.Contains(string(a.body), "Create a webhook") || a.header.Get("Content-Type") != "text/html; charset=utf-8" {
+		t.Errorf("/docs: %v %.200s", a.header, a.body)
+	}
 	metrics := string(nobody.get("root:/metrics").is(200).body)
 	for _, name := range []string{
 		"hookledger_api_", "hookledger_router_", "hookledger_dispatcher_", "hookledger_historian_", "hookledger_broker_sync_seconds", "hookledger_kafka_", "go_goroutines",

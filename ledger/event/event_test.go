@@ -116,8 +116,18 @@ func FuzzDecode(f *testing.F) {
 		r := record(e)
 		set(r, "ce_time", at)
 		got, err := event.Decode(r)
-		if err == nil && !json.Valid(event.Compose(got, nil)) {
+		if err != nil {
+			if !errors.Is(err, event.ErrInvalid) {
+				t.Fatalf("%v is not ErrInvalid", err)
+			}
+			return
+		}
+		if !json.Valid(event.Compose(got, nil)) {
 			t.Fatalf("%q makes a body that is not JSON", data)
+		}
+		again, err := event.Decode(&kgo.Record{Key: got.Key(), Value: got.Data, Headers: got.Headers()})
+		if err != nil || again.Identity() != got.Identity() || again.ContentHash() != got.ContentHash() || !again.CreatedAt.Equal(got.CreatedAt) {
+			t.Fatalf("%s is written as %v: %v", got, again, err)
 		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"hookledger/ledger"
@@ -69,6 +70,11 @@ func decodeSnapshot(b []byte, want snapshotHead) ([]savedPart, error) {
 	}
 	if len(parts) != want.Partitions {
 		return nil, fmt.Errorf("%w: it has %d partitions, want %d", errSnapshot, len(parts), want.Partitions)
+	}
+	for _, p := range parts {
+		if p.Next < 0 || slices.ContainsFunc(p.Webhooks, func(w savedWebhook) bool { return w.Webhook == nil }) || slices.Contains(p.Keys, nil) {
+			return nil, fmt.Errorf("%w: it has a webhook or key that is none", errSnapshot)
+		}
 	}
 	return parts, nil
 }

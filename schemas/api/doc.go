@@ -19,5 +19,13 @@
 //   - Authorisation comes before validation: who may not ask is not told what would have been wrong.
 //   - An id in a path of a form that is never given out is 404, not 422: to the caller there is no such resource.
 //   - A request without Content-Type is read as JSON, as the clients of the platform expect.
-//   - HEAD is answered as GET without body.
+//   - HEAD is answered as GET without body. OPTIONS is 405 like any method that a path does not have: its Allow says all that
+//     OPTIONS would, and browsers of other origins have no business here.
+//   - Accept is not looked at, so 406 is never said: there is one representation, and many clients send odd headers.
+//   - A compressed body is 415: a few bytes could become all memory there is, and an Idempotency-Key is compared by
+//     the bytes that came. A proxy in front may decompress.
+//   - A path with a slash too many is 404 and says which path was meant. A redirect would lose a POST's body, and cost who
+//     follows it with each request.
+//   - A limit is told of in RateLimit-Limit, -Remaining and -Reset, which most clients that look at limits read. The
+//     structured fields RateLimit and RateLimit-Policy of the IETF's draft are not final.
 package api

@@ -24,11 +24,12 @@ type face struct {
 	*server
 	http    http.Handler
 	checker *apitest.Checker
+	spec    *api.Spec
 	answers []api.Answer
 	op      api.Operation // the last that was authorised
 }
 
-func newFace(t *testing.T) *face {
+func newFace(t testing.TB) *face {
 	t.Helper()
 	c, err := catalogue.Builtin()
 	if err != nil {
@@ -38,7 +39,7 @@ func newFace(t *testing.T) *face {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &face{server: &server{}}
+	f := &face{server: &server{}, spec: spec}
 	var n atomic.Int64
 	h, err := spec.Handler(api.Options{
 		Server: f.server,
@@ -82,7 +83,7 @@ func (f *face) do(method, target, body string, headers ...string) *httptest.Resp
 }
 
 // failure is the code, the fields and the message of an answer.
-func failure(t *testing.T, w *httptest.ResponseRecorder) (code string, fields []string, message string) {
+func failure(t testing.TB, w *httptest.ResponseRecorder) (code string, fields []string, message string) {
 	t.Helper()
 	var e struct {
 		Error struct {

@@ -113,8 +113,8 @@ func ReadServing(path string) (Serving, error) {
 	if !live {
 		return fail(fmt.Errorf("%w: the %s in it was left by a process that died", ErrNotServing, servingName))
 	}
-	var s Serving
-	if err := json.Unmarshal(b, &s); err != nil {
+	s, err := decodeServing(b)
+	if err != nil {
 		return fail(fmt.Errorf("read %s: %w", servingName, err))
 	}
 	// A process that died can leave its file to be read here just before the next one removes it.
@@ -122,6 +122,12 @@ func ReadServing(path string) (Serving, error) {
 		return fail(fmt.Errorf("%w yet: process %d holds it and has not said where it serves", ErrNotServing, pid))
 	}
 	return s, nil
+}
+
+func decodeServing(b []byte) (Serving, error) {
+	var s Serving
+	err := json.Unmarshal(b, &s)
+	return s, err
 }
 
 // WriteFile writes a file of mode 0600 that is there whole or not at all, also after a power cut.
