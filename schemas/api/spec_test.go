@@ -158,7 +158,7 @@ func TestEveryErrorHasTheOneShapeAndItsStatus(t *testing.T) {
 		if err := s.doc.Components.Schemas["Error"].Value.VisitJSON(v); err != nil {
 			t.Errorf("%s: %s: %v", e.Code, b, err)
 		}
-		if after := e.RetryAfterSeconds(); (e.Status == 429 || e.Status == 503) != (after > 0) {
+		if after := e.RetryAfterSeconds(); (e.Status == 429 || e.Status == 503 || e.Code == apierr.IdempotencyInProgress) != (after > 0) {
 			t.Errorf("%s: retry after %d", e.Code, after)
 		}
 	}

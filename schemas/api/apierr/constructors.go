@@ -107,7 +107,9 @@ func KeyReused() *Error {
 
 // KeyInProgress (409): the first request under this key is unanswered.
 func KeyInProgress() *Error {
-	return Conflict(IdempotencyInProgress, "the first request with this Idempotency-Key is not answered yet: ask again")
+	e := Conflict(IdempotencyInProgress, "the first request with this Idempotency-Key is not answered yet: ask again")
+	e.RetryAfter = 5 * time.Second
+	return e
 }
 
 // EventIDUsed (409): an event id with other content.

@@ -854,7 +854,7 @@ type ErrorBody struct {
 	Message   string         `json:"message"`
 	RequestID string         `json:"request_id"`
 
-	// RetryAfter Seconds. With 429 and 503.
+	// RetryAfter Seconds. With 429, 503 and `idempotency_in_progress`.
 	RetryAfter *int `json:"retry_after,omitempty"`
 }
 
@@ -954,7 +954,8 @@ type Moment = string
 // Nothing Nothing to say; an empty body does as well.
 type Nothing = map[string]interface{}
 
-// OrderingKey Events of one key are delivered to a webhook in the order in which they were published.
+// OrderingKey Events of one key begin to be sent to a webhook in the order in which they were published. Several are under way at a
+// time and what failed comes again later, so they may arrive in another order.
 type OrderingKey = string
 
 // Outcome What came of one attempt, a closed set. `delivered`: any 2xx; `http_status`: another status; `timeout`;

@@ -621,8 +621,9 @@ class Events:
             id: Visible ASCII. Left out or null, the service gives one.
             index_id: Only webhooks of this index, or of every index, get it. Left out or null,
                 every webhook subscribed to its name.
-            ordering_key: Events of one key are delivered to a webhook in the order in which
-                they were published.
+            ordering_key: Events of one key begin to be sent to a webhook in the order in which
+                they were published. Several are under way at a time and what failed comes again
+                later, so they may arrive in another order.
         """
         accepted = self.publish_many(
             [
