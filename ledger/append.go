@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -14,6 +15,9 @@ type Record struct {
 	Key       []byte
 	Value     []byte
 	Headers   []kgo.RecordHeader
+	// Time is the record's timestamp, where the broker keeps the producer's; zero
+	// is now.
+	Time time.Time
 }
 
 // Position is a record's place in the log.
@@ -27,7 +31,7 @@ type Position struct {
 func (p Position) String() string { return fmt.Sprintf("%s/%d/%d", p.Topic, p.Partition, p.Offset) }
 
 func (l *Log) kafka(r Record) *kgo.Record {
-	return &kgo.Record{Topic: l.Name(r.Topic), Partition: r.Partition, Key: r.Key, Value: r.Value, Headers: r.Headers}
+	return &kgo.Record{Topic: l.Name(r.Topic), Partition: r.Partition, Key: r.Key, Value: r.Value, Headers: r.Headers, Timestamp: r.Time}
 }
 
 // Append appends records and waits until every one is acknowledged by all

@@ -199,6 +199,19 @@ func (l *Log) Committed(ctx context.Context, group string, t Topic) (map[int32]i
 	return found, nil
 }
 
+// Members is how many members a group has now, on whichever node.
+func (l *Log) Members(ctx context.Context, group string) (int, error) {
+	found, err := l.admin.DescribeGroups(ctx, l.groupName(group))
+	if err != nil {
+		return 0, fmt.Errorf("ask who is in group %q: %w", l.groupName(group), err)
+	}
+	d := found[l.groupName(group)]
+	if d.Err != nil && !errors.Is(d.Err, kerr.GroupIDNotFound) {
+		return 0, fmt.Errorf("ask who is in group %q: %w", l.groupName(group), d.Err)
+	}
+	return len(d.Members), nil
+}
+
 // CommitAs commits for a group that has no members: the first commits of one
 // that nobody has joined yet, or places that are only to be seen.
 func (l *Log) CommitAs(ctx context.Context, group string, next map[Topic]map[int32]int64) error {

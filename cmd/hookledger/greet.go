@@ -26,6 +26,8 @@ const (
 	adminKeyFile  = "admin.key"
 	adminScope    = "admin"
 	readyAskEvery = 20 * time.Millisecond
+	// servingPatience is how long a node that is not ready keeps to itself where it serves.
+	servingPatience = 3 * time.Second
 )
 
 // greet waits until this node can do its work, tells other processes where it
@@ -33,6 +35,20 @@ const (
 // every actor.
 func greet(ctx context.Context, at *place, config *subscriptions.Subscriptions, keys *secrets.Set, ready *readiness, l net.Listener, began time.Time, std stdio) error {
 	base := "http://" + l.Addr().String()
+	// Others are told where it serves when it is ready, or when that takes long:
+	// `repair`, `keys` and `sql` have work to do then, too.
+	soon, cancel := context.WithTimeout(ctx, servingPatience)
+	_ = untilReady(soon, ready) // ready or not
+	cancel()
+	if at.dir != nil && ctx.Err() == nil {
+		where, err := at.serving(base)
+		if err == nil {
+			err = at.dir.WriteServing(where)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	if err := untilReady(ctx, ready); err != nil {
 		return nil //nolint:nilerr // stopped before it was ready
 	}
@@ -43,15 +59,6 @@ func greet(ctx context.Context, at *place, config *subscriptions.Subscriptions, 
 			return fmt.Errorf("make the local admin key: %w", err)
 		}
 		keyFile = relative(path)
-	}
-	if at.dir != nil {
-		where, err := at.serving(base)
-		if err == nil {
-			err = at.dir.WriteServing(where)
-		}
-		if err != nil {
-			return err
-		}
 	}
 	fmt.Fprintf(std.out, "hookledger %s is ready after %.1f s: API on %s/api/v2, metrics on %s/metrics\n", version, time.Since(began).Seconds(), base, base)
 	if keyFile != "" {

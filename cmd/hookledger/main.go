@@ -43,6 +43,7 @@ func commands() []command {
 		{"sql", "a read-only SQL prompt on the history", runSQL},
 		{"backup", "copy the data folder, with a server running or not", runBackup},
 		{"restore", "make a data folder from a backup", runRestore},
+		{"repair", "examine a log that can't be gone on from, and mend it on the record", runRepair},
 		{"bench", "load the program with itself and print what it can do", runBench},
 		{"version", "print the version", runVersion},
 	}

@@ -24,8 +24,14 @@ type DamageError struct {
 
 // Error names the place, what is wrong, and what to do.
 func (e *DamageError) Error() string {
-	return fmt.Sprintf("history of %s/%d, next offset %d: %v: see `hookledger repair`, or make the history again with `hookledger rebuild`",
-		e.Topic, e.Partition, e.Offset, e.Err)
+	what := "run `hookledger repair`"
+	switch {
+	case errors.Is(e.Err, ErrOtherTopic):
+		what = "make the history again with `hookledger rebuild`"
+	case errors.Is(e.Err, ledger.ErrGap):
+		what = "restore the broker's data from a backup, then run `hookledger repair`"
+	}
+	return fmt.Sprintf("history of %s/%d, next offset %d: %v: %s", e.Topic, e.Partition, e.Offset, e.Err, what)
 }
 
 // Unwrap is the reason.

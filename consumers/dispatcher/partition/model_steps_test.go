@@ -107,6 +107,22 @@ var actions = []action{
 		w.now = max(w.now, w.beat+modelSession+time.Millisecond)
 		return w.regroup()
 	}},
+	{2, func(w *world) bool { // the owner loses the partition to one that claims and dies, and has it back before it hears of that
+		a, b := w.owner, w.procs[w.rnd.IntN(len(w.procs))]
+		if a == nil || a == b || a.hung || !w.ripe() {
+			return false
+		}
+		if !b.alive {
+			b.start()
+		}
+		b.hung = false
+		w.now = max(w.now, w.beat+modelSession+time.Millisecond)
+		w.assign(b)
+		b.run(heldLanes | heldStart)
+		b.crash()
+		w.assign(a)
+		return true
+	}},
 	{4, func(w *world) bool { // the owner dies, and itself or another takes over
 		if !w.ripe() {
 			return false
