@@ -22,7 +22,7 @@ var ablations = []struct {
 	{"TerminalSettles", ruleTerminalSettles, 24},
 	{"Floors", ruleFloors, 5},
 	{"Upto", ruleUpto, 5},
-	{"Absorb", ruleAbsorb, 7589},
+	{"Absorb", ruleAbsorb, 71409},
 	{"RememberSettled", ruleRememberSettled, 5},
 	{"OneFact", ruleOneFact, 31119},
 	{"AttemptID", ruleAttemptID, 5},
