@@ -46,7 +46,7 @@ func runSQL(ctx context.Context, args []string, std stdio) (err error) {
 	if err != nil || (dsn.Scheme != "http" && dsn.Scheme != "https") {
 		return errors.New("--clickhouse-dsn: sql speaks ClickHouse's HTTP interface: give an http:// or https:// DSN, or use clickhouse-client")
 	}
-	q := &sqlClient{dsn: dsn, database: cfg.clickhouseDB, format: *format}
+	q := &sqlClient{dsn: dsn, database: cfg.clickhouseDB, audit: cfg.auditDB, format: *format}
 	if f.NArg() > 0 {
 		return q.ask(ctx, strings.Join(f.Args(), " "), std.out)
 	}
@@ -55,8 +55,8 @@ func runSQL(ctx context.Context, args []string, std stdio) (err error) {
 
 // sqlClient asks ClickHouse over HTTP, whose formats are what a person wants to read.
 type sqlClient struct {
-	dsn              *url.URL
-	database, format string
+	dsn                     *url.URL
+	database, audit, format string
 }
 
 // ask prints the answer of one statement.
@@ -103,7 +103,9 @@ func (q *sqlClient) prompt(ctx context.Context, std stdio) error {
 			fmt.Fprint(std.out, s)
 		}
 	}
-	say("Read-only SQL on the history. A statement ends with ; and exit leaves. Try: SHOW TABLES;\n")
+	say("Read-only SQL on the history. A statement ends with ; and exit leaves. Tables: SHOW TABLES;\n" +
+		"The views for auditors explain themselves: SHOW TABLES FROM " + q.audit + "; DESCRIBE TABLE " + q.audit + ".attempts;\n" +
+		"Ten worked questions are in schemas/clickhouse/AUDIT.md.\n")
 	lines := bufio.NewScanner(std.in)
 	lines.Buffer(nil, 1<<20)
 	var statement strings.Builder
