@@ -87,8 +87,10 @@ func TestQuestionsOfAuditors(t *testing.T) {
 	for n, want := range [][][]string{
 		{{"*", "api_key", key.str("key_id"), id(moved), was.URL(), now.URL()}},
 		{
-			{"1", was.URL(), "*", "*", "*", first, "*"}, {"2", now.URL(), "*", "*", id(moved), second, "*"},
-			{"4", now.URL(), "*", "*", "*", third, "*"}, {"4", now.URL(), "*", "*", "*", failing, "*"},
+			{"1", was.URL(), "*", "*", "*", first, "*"},
+			{"2", now.URL(), "*", "*", id(moved), second, "*"},
+			{"4", now.URL(), "*", "*", "*", third, "*"},
+			{"4", now.URL(), "*", "*", "*", failing, "*"},
 		},
 		byID,
 		{{"1", "*", now.URL(), "http_status", "500", "broken", "false"}, {"2", "*", now.URL(), "delivered", "200", "fine", "false"}},
@@ -96,7 +98,8 @@ func TestQuestionsOfAuditors(t *testing.T) {
 		{{"mine-1", "1", "2"}},
 		{{"*", "retry_asked", h.id, broken, key.str("key_id"), id(retried)}, {"*", "test", also.id, "", key.str("key_id"), id(tested)}},
 		{
-			{"*", "webhook_updated", h.id, "applied", id(moved)}, {"*", "retry_asked", broken, "none", id(retried)},
+			{"*", "webhook_updated", h.id, "applied", id(moved)},
+			{"*", "retry_asked", broken, "none", id(retried)},
 			{"*", "test", also.id, "delivered", id(tested)},
 		},
 		{{"3", "*", "*", "0"}},

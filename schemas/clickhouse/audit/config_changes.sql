@@ -50,7 +50,7 @@ FROM
         SELECT *, if(whole = '' OR gone, '', concat(
             '{"name":', JSONExtractRaw(whole, 'name'), ',"url":', JSONExtractRaw(whole, 'url'), ',"events":', JSONExtractRaw(whole, 'events'),
             ',"index_ids":', JSONExtractRaw(whole, 'index_ids'), ',"status":', toJSONString(last_status),
-            ',"disabled_reason":', if(last_reason = '', 'null', toJSONString(last_reason)), ',"metadata":', if(last_metadata = '', 'null', last_metadata),
+            ',"disabled_reason":', if(last_status != 'disabled' OR last_reason = '', 'null', toJSONString(last_reason)), ',"metadata":', if(last_metadata = '', 'null', last_metadata),
             ',"secret_number":', toString(secrets), ',"version":', toString(changes), '}')) AS state_after
         FROM
         (
@@ -61,7 +61,7 @@ FROM
                 ifNull(last_value(if(is_whole, state, NULL)) IGNORE NULLS OVER subject_so_far, '') AS whole,
                 ifNull(last_value(if(is_whole, metadata, NULL)) IGNORE NULLS OVER subject_so_far, '') AS last_metadata,
                 ifNull(last_value(multiIf(is_whole, JSONExtractString(state, 'status'), is_disabling, 'disabled', NULL)) IGNORE NULLS OVER subject_so_far, '') AS last_status,
-                ifNull(last_value(multiIf(is_whole, JSONExtractString(state, 'disabled_reason'), is_disabling, JSONExtractString(state, 'reason'), NULL)) IGNORE NULLS OVER subject_so_far, '') AS last_reason,
+                ifNull(last_value(if(is_disabling, JSONExtractString(state, 'reason'), NULL)) IGNORE NULLS OVER subject_so_far, '') AS last_reason,
                 countIf(is_applied AND change != 'webhook_deleted') OVER subject_so_far AS changes,
                 countIf(is_applied AND change IN ('webhook_created', 'secret_rotated')) OVER subject_so_far AS secrets,
                 countIf(is_applied AND change = 'webhook_deleted') OVER subject_so_far > 0 AS gone
