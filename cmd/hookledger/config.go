@@ -208,6 +208,11 @@ func (c *config) serveFlags(f *flag.FlagSet) {
 
 // parse reads flags and environment and names every fault at once.
 func (c *config) parse(f *flag.FlagSet, args []string, std stdio) error {
+	return c.parseWith(f, args, std, "")
+}
+
+// parseWith is parse with a text about the command for its help.
+func (c *config) parseWith(f *flag.FlagSet, args []string, std stdio, about string) error {
 	f.SetOutput(io.Discard)
 	f.Usage = func() {}
 	var faults []error
@@ -224,6 +229,9 @@ func (c *config) parse(f *flag.FlagSet, args []string, std stdio) error {
 		err := f.Parse(args)
 		if errors.Is(err, flag.ErrHelp) {
 			fmt.Fprintf(std.out, "Usage: hookledger %s [flags]\n\n", f.Name())
+			if about != "" {
+				fmt.Fprintln(std.out, about)
+			}
 			f.SetOutput(std.out)
 			f.PrintDefaults()
 			fmt.Fprint(std.out, "\nEach flag is also a variable: --data-dir is HOOKLEDGER_DATA_DIR.\n")

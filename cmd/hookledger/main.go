@@ -44,6 +44,8 @@ func commands() []command {
 		{"backup", "copy the data folder, with a server running or not", runBackup},
 		{"restore", "make a data folder from a backup", runRestore},
 		{"repair", "examine a log that can't be gone on from, and mend it on the record", runRepair},
+		{"verify", "compare the history in ClickHouse with the log", runVerify},
+		{"rebuild", "make the history again from the log, and switch to it", runRebuild},
 		{"bench", "load the program with itself and print what it can do", runBench},
 		{"version", "print the version", runVersion},
 	}
@@ -55,6 +57,16 @@ func main() {
 
 // errUsage is returned after the usage was printed.
 var errUsage = errors.New("usage")
+
+// exitError ends the program with a code of its own; err is printed if there is one.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d: %v", e.code, e.err) }
+
+func (e exitError) Unwrap() error { return e.err }
 
 func run(args []string, std stdio) int {
 	if len(args) > 0 && args[0] == "engine" { // hidden: the embedded engine's child process
@@ -79,6 +91,12 @@ func run(args []string, std stdio) int {
 			return 0
 		case errors.Is(err, errUsage):
 			return 2
+		}
+		if said, ok := errors.AsType[exitError](err); ok {
+			if said.err != nil {
+				fmt.Fprintf(std.err, "hookledger %s: %v\n", c.name, said.err)
+			}
+			return said.code
 		}
 		fmt.Fprintf(std.err, "hookledger %s: %v\n", c.name, err)
 		return 1

@@ -122,11 +122,9 @@ func serve(ctx context.Context, cfg *config, log *slog.Logger, std stdio) (err e
 		Log: journal, Config: config, Sender: out, Node: node, Rules: cfg.rules(),
 		OpenSecret:  func(s subscriptions.Sealed, webhook ids.ID) (sender.Secret, error) { return open(keys, s, webhook) },
 		MaxInFlight: cfg.maxInFlight, MaxSlow: cfg.maxSlow, MaxWaiting: cfg.maxWaiting, Unclean: at.unclean(),
-		Session: cfg.session,
-		StillRead: func(ctx context.Context) (map[int32]int64, error) {
-			return journal.Committed(ctx, historian.Group, ledger.Deliveries)
-		},
-		DrainFor: cfg.shutdownTimeout / 2, Logger: log.With("part", "dispatcher"),
+		Session:   cfg.session,
+		StillRead: stillRead(journal, past),
+		DrainFor:  cfg.shutdownTimeout / 2, Logger: log.With("part", "dispatcher"),
 	})
 	if err != nil {
 		return err
@@ -173,7 +171,9 @@ func serve(ctx context.Context, cfg *config, log *slog.Logger, std stdio) (err e
 	if at.engine != nil {
 		actors = append(actors, actor{"engine", at.engine.Run})
 	}
-	actors = append(actors, actor{"subscriptions", config.Run})
+	actors = append(actors, actor{"subscriptions", config.Run}, actor{"live history", func(ctx context.Context) error {
+		return past.Follow(ctx, log.With("part", "history"))
+	}})
 	if at.broker != nil {
 		trim := &ledger.Trimmer{Log: journal, Floor: needed(journal), Logger: log.With("part", "trimmer")}
 		actors = append(actors, actor{"trimmer", trim.Run})
@@ -317,6 +317,27 @@ func needed(journal *ledger.Log) func(context.Context, ledger.Topic) (map[int32]
 		default: // event-ids and dead-letters are nobody's source
 			return nil, nil //nolint:nilnil // no floor
 		}
+	}
+}
+
+// stillRead says what of deliveries the history has yet to read: the historian
+// shows that to the broker, and a rebuild, which has no group, in ClickHouse.
+func stillRead(journal *ledger.Log, past *history.History) func(context.Context) (map[int32]int64, error) {
+	return func(ctx context.Context) (map[int32]int64, error) {
+		read, err := journal.Committed(ctx, historian.Group, ledger.Deliveries)
+		if err != nil {
+			return nil, err
+		}
+		made, err := past.StillRead(ctx, ledger.Deliveries)
+		if err != nil {
+			return nil, err
+		}
+		for p, next := range made {
+			if at, ok := read[p]; ok {
+				read[p] = min(at, next)
+			}
+		}
+		return read, nil
 	}
 }
 

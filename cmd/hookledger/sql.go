@@ -47,6 +47,7 @@ func runSQL(ctx context.Context, args []string, std stdio) (err error) {
 		return errors.New("--clickhouse-dsn: sql speaks ClickHouse's HTTP interface: give an http:// or https:// DSN, or use clickhouse-client")
 	}
 	q := &sqlClient{dsn: dsn, database: cfg.clickhouseDB, audit: cfg.auditDB, format: *format}
+	q.findLive(ctx)
 	if f.NArg() > 0 {
 		return q.ask(ctx, strings.Join(f.Args(), " "), std.out)
 	}
@@ -57,6 +58,17 @@ func runSQL(ctx context.Context, args []string, std stdio) (err error) {
 type sqlClient struct {
 	dsn                     *url.URL
 	database, audit, format string
+}
+
+// findLive goes to the database of the live history, if the configured one names
+// another. Where it says nothing, or is not there, statements tell.
+func (q *sqlClient) findLive(ctx context.Context) {
+	var out strings.Builder
+	ask := &sqlClient{dsn: q.dsn, database: q.database, audit: q.audit, format: "TSVRaw"}
+	err := ask.ask(ctx, "SELECT database FROM generations WHERE state = 'live' ORDER BY generation DESC LIMIT 1", &out)
+	if name := strings.TrimSpace(out.String()); err == nil && name != "" {
+		q.database = name
+	}
 }
 
 // ask prints the answer of one statement.

@@ -37,17 +37,11 @@ type place struct {
 
 // begin waits for ClickHouse and the broker, finds the places, and checks that
 // they fit the log.
-func (h *Historian) begin(ctx context.Context) (*writer, error) {
-	if err := h.try(ctx, "migrate the history's schema", h.h.Apply); err != nil {
+func (h *Historian) begin(ctx context.Context, to *history.History) (*writer, error) {
+	if err := h.try(ctx, "migrate the history's schema", to.Apply); err != nil {
 		return nil, err
 	}
-	w := &writer{
-		Historian: h, places: make(map[at]*place), owed: newOwed(),
-		pace: pace{linger: h.opts.Linger, interval: h.opts.Interval},
-		fold: subscriptions.New(h.log.Partitions(ledger.Config), func(account string) int32 {
-			return h.log.Partition(ledger.Config, []byte(account))
-		}),
-	}
+	w := h.newWriter(to)
 	if err := h.try(ctx, "find the history's places", w.findPlaces); err != nil {
 		return nil, err
 	}
@@ -69,6 +63,16 @@ func (h *Historian) begin(ctx context.Context) (*writer, error) {
 		w.reader.Add(where.topic, where.partition, p.next)
 	}
 	return w, nil
+}
+
+func (h *Historian) newWriter(to *history.History) *writer {
+	return &writer{
+		Historian: h, h: to, places: make(map[at]*place), owed: newOwed(),
+		pace: pace{linger: h.opts.Linger, interval: h.opts.Interval},
+		fold: subscriptions.New(h.log.Partitions(ledger.Config), func(account string) int32 {
+			return h.log.Partition(ledger.Config, []byte(account))
+		}),
+	}
 }
 
 func (w *writer) findPlaces(ctx context.Context) error {

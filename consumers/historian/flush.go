@@ -66,7 +66,7 @@ func (w *writer) flush(ctx context.Context) error {
 // still take of the history it would have to read again: so it is synced first. A
 // sync or a commit that fails holds back trimming and nothing else, and the next one says it again.
 func (w *writer) show(ctx context.Context, now time.Time) {
-	if now.Sub(w.shown) < showEvery {
+	if w.opts.Aside || now.Sub(w.shown) < showEvery {
 		return
 	}
 	w.shown = now

@@ -14,12 +14,18 @@ import (
 
 // Options of a historian. Log and History are required.
 type Options struct {
-	Log     *ledger.Log
+	Log *ledger.Log
+	// History that is written. One that is pinned to a database is written for
+	// ever; otherwise the historian goes over when another history goes live.
 	History *history.History
 	// Sync returns when what ClickHouse has acknowledged survives a power cut; nil
 	// where replicas are its answer. Places are shown, and so the log is trimmed,
 	// after it only.
 	Sync func(context.Context) error
+	// Aside says that another historian, or an earlier one, is the one that
+	// counts: this one copies nothing to the dead letters, and doesn't show its
+	// places to the broker.
+	Aside bool
 	// MaxRows of one table and MaxBytes of records in a batch (defaults 50,000
 	// and 32 MiB): a full batch is inserted at once.
 	MaxRows, MaxBytes int
@@ -41,7 +47,6 @@ type Options struct {
 type Historian struct {
 	opts Options
 	log  *ledger.Log
-	h    *history.History
 	m    *Metrics
 	// trouble is what it is waiting out, nil while all is well.
 	trouble atomic.Pointer[error]
@@ -66,7 +71,7 @@ func New(o Options) (*Historian, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	h := &Historian{opts: o, log: o.Log, h: o.History, m: o.Metrics}
+	h := &Historian{opts: o, log: o.Log, m: o.Metrics}
 	h.trouble.Store(&errStarting)
 	return h, nil
 }
@@ -102,8 +107,16 @@ func (h *Historian) Run(ctx context.Context) error {
 }
 
 func (h *Historian) run(ctx context.Context) error {
+	if h.opts.History.Pinned() {
+		return h.write(ctx, h.opts.History)
+	}
+	return h.follow(ctx)
+}
+
+// write writes one database until ctx ends.
+func (h *Historian) write(ctx context.Context, to *history.History) error {
 	for {
-		w, err := h.begin(ctx)
+		w, err := h.begin(ctx, to)
 		if err != nil {
 			return err
 		}

@@ -231,6 +231,7 @@ func (w *world) traffic(seed uint64, n int) {
 	}
 	events = append(events, ledger.Record{Topic: ledger.Events, Key: []byte("bad"), Value: []byte("no event")})
 	var requests, attempts []ledger.Record
+	var tries []func(round uint64) []ledger.Record
 	now := time.Now().UnixMilli()
 	for i, at := range w.append(events...) {
 		if i == n {
@@ -243,10 +244,12 @@ func (w *world) traffic(seed uint64, n int) {
 			}
 			sub := w.subject(id(hook, 'w'), now-int64(r.IntN(7_200_000)), source, fmt.Sprintf("evt_%d", serial+i))
 			requests = append(requests, w.request(sub, source))
-			attempts = append(attempts, w.facts(r, sub, source, serial+i*hooks+hook)...)
+			tries = append(tries, func(round uint64) []ledger.Record { return w.facts(r, sub, source, round, serial+i*hooks+hook) })
 		}
 	}
-	w.append(requests...)
+	for i, at := range w.append(requests...) {
+		attempts = append(attempts, tries[i](uint64(at.Offset))...)
+	}
 	if len(requests) > 4 { // the router begins again at an older commit
 		w.append(requests[len(requests)/2:]...)
 	}
@@ -283,13 +286,13 @@ func content(source *facts.Source) *facts.Content {
 }
 
 // facts are some failures of a delivery and perhaps its success, one in ten with a completed copy.
-func (w *world) facts(r *rand.Rand, sub *facts.Subject, source *facts.Source, n int) []ledger.Record {
+func (w *world) facts(r *rand.Rand, sub *facts.Subject, source *facts.Source, round uint64, n int) []ledger.Record {
 	partition := w.log.WebhookPartition(sub.GetWebhookId())
 	var all []ledger.Record
 	for try := range uint32(r.IntN(4)) {
 		fact := id(n*4+int(try), 'a')
 		f := &facts.AttemptFact{
-			FactId: fact[:], Kind: facts.FactKind_FACT_KIND_ATTEMPT, Epoch: 3, Subject: sub, Content: content(source), Round: 1, Upto: 1,
+			FactId: fact[:], Kind: facts.FactKind_FACT_KIND_ATTEMPT, Epoch: 3, Subject: sub, Content: content(source), Round: round, Upto: round,
 			Attempt: try + 1, Outcome: facts.Outcome_OUTCOME_HTTP_STATUS, StatusCode: 500, RequestSent: true,
 			StartedMs: sub.GetCreatedMs() + int64(try)*1000, DurationUs: uint32(r.IntN(1e6)), NextRetryMs: sub.GetCreatedMs() + 5000,
 			ResponseBody: []byte("busy"), ResponseHeaders: []*facts.Header{{Name: "Server", Value: "x"}, {Name: "Date", Value: "today"}},

@@ -26,6 +26,7 @@ const busy = 1_000
 // writer is one life of the historian: what it has read and not yet inserted.
 type writer struct {
 	*Historian
+	h      *history.History
 	reader *ledger.Reader
 	fold   *subscriptions.Fold
 	places map[at]*place
@@ -212,5 +213,8 @@ func (w *writer) takeConfig(p *place, r *kgo.Record) error {
 // bury notes a record for the dead letters; it is copied there with the batch.
 func (w *writer) bury(topic ledger.Topic, r *kgo.Record, reason error) {
 	w.m.Undecodable.WithLabelValues(string(topic)).Inc()
+	if w.opts.Aside {
+		return
+	}
 	w.dead = append(w.dead, deadLetter{r, reason})
 }

@@ -15,9 +15,9 @@ import (
 //
 // It is for an engine that nobody else writes to, and before the historian starts.
 func (h *History) ForgetBroken(ctx context.Context) ([]string, error) {
-	rows, err := h.conn.Query(h.asking(ctx), "SELECT table, name FROM system.detached_parts WHERE database = ? AND startsWith(reason, 'broken') ORDER BY ALL", h.name)
+	rows, err := h.conn.Query(h.asking(ctx), "SELECT table, name FROM system.detached_parts WHERE database = ? AND startsWith(reason, 'broken') ORDER BY ALL", h.Database())
 	if err != nil {
-		return nil, fmt.Errorf("look for broken parts of database %s: %w", h.name, err)
+		return nil, fmt.Errorf("look for broken parts of database %s: %w", h.Database(), err)
 	}
 	defer rows.Close()
 	type part struct{ table, name string }
@@ -26,24 +26,24 @@ func (h *History) ForgetBroken(ctx context.Context) ([]string, error) {
 	for rows.Next() {
 		var p part
 		if err := rows.Scan(&p.table, &p.name); err != nil {
-			return nil, fmt.Errorf("look for broken parts of database %s: %w", h.name, err)
+			return nil, fmt.Errorf("look for broken parts of database %s: %w", h.Database(), err)
 		}
 		broken = append(broken, p)
 		names = append(names, p.table+"/"+p.name)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("look for broken parts of database %s: %w", h.name, err)
+		return nil, fmt.Errorf("look for broken parts of database %s: %w", h.Database(), err)
 	}
 	if len(broken) == 0 {
 		return nil, nil
 	}
 	if err := h.conn.Exec(h.computing(ctx), h.sql("TRUNCATE TABLE {{db}}.places")); err != nil {
-		return nil, fmt.Errorf("remove the places of database %s, of which parts are broken (%q): %w", h.name, names, err)
+		return nil, fmt.Errorf("remove the places of database %s, of which parts are broken (%q): %w", h.Database(), names, err)
 	}
 	for _, p := range broken {
 		drop := "ALTER TABLE {{db}}." + schema.Identifier(p.table) + " DROP DETACHED PART " + quote(p.name) + " SETTINGS allow_drop_detached = 1"
 		if err := h.conn.Exec(h.computing(ctx), h.sql(drop)); err != nil {
-			return nil, fmt.Errorf("remove the broken part %s of table %s.%s: %w", p.name, h.name, p.table, err)
+			return nil, fmt.Errorf("remove the broken part %s of table %s.%s: %w", p.name, h.Database(), p.table, err)
 		}
 	}
 	return names, nil

@@ -68,7 +68,7 @@ func deliveryColumns() []columnOf[DeliveryRow] {
 		of("source_part", func(d *r) uint16 { return d.SourcePart }),
 		of("source_off", func(d *r) uint64 { return d.SourceOff }),
 		of("metadata_offset", func(d *r) int64 { return d.MetadataOffset }),
-		of("body_hash", func(d *r) []byte { return d.BodyHash[:] }),
+		rawOf("body_hash", func(d *r) []byte { return d.BodyHash[:] }),
 		of("body_size", func(d *r) uint32 { return d.BodySize }),
 		of("is_fact", func(d *r) bool { return d.IsFact }),
 		of("epoch", func(d *r) uint64 { return d.Epoch }),

@@ -8,6 +8,7 @@ import (
 
 	"hookledger/ledger"
 	"hookledger/ledger/ids"
+	facts "hookledger/schemas/proto/hookledger/facts/v1"
 )
 
 // Mark is a place among the outputs of the router: an event and a webhook.
@@ -60,14 +61,21 @@ func (s Sources) FoldRequest(r *kgo.Record) (*DeliveryRow, error) {
 	if !s.Accept(source.GetPartition(), Mark{source.GetOffset(), webhook}) {
 		return nil, nil //nolint:nilnil // no row is an answer
 	}
-	d := &DeliveryRow{
-		Account: subject.GetAccount(), Webhook: webhook, Delivery: ids.ID(subject.GetDeliveryId()),
+	d := RequestRow(subject, request.GetContent(), r.Partition, r.Offset)
+	return &d, nil
+}
+
+// RequestRow is the row of an accepted request at an offset of deliveries, which
+// also names its round. What waits in `lanes` says all that is needed for it.
+func RequestRow(subject *facts.Subject, content *facts.Content, partition int32, offset int64) DeliveryRow {
+	d := DeliveryRow{
+		Account: subject.GetAccount(), Webhook: ids.ID(subject.GetWebhookId()), Delivery: ids.ID(subject.GetDeliveryId()),
 		EventID: subject.GetEventId(), EventType: subject.GetEventType(), Status: Pending,
-		Round: uint64(r.Offset), Upto: uint64(r.Offset),
-		Part: uint16(r.Partition), Off: uint64(r.Offset),
+		Round: uint64(offset), Upto: uint64(offset),
+		Part: uint16(partition), Off: uint64(offset),
 	}
 	d.CreatedMs = clampMillis(d.Delivery.Time().UnixMilli())
 	d.ChangedMs = d.CreatedMs
-	d.setContent(request.GetContent())
-	return d, nil
+	d.setContent(content)
+	return d
 }

@@ -12,10 +12,12 @@ import (
 // the hour, and ver the rows that it was made of, hence the join with a row per
 // webhook. argMin by completed takes the original of an attempt, where both are.
 const hourlySQL = `INSERT INTO {{db}}.attempts_hourly (account, webhook_id, hour, outcome, n, dur_us, lb, ln, last_at, trailing, ver)
-WITH {{from}} AS hour_start, {{to}} AS hour_end
-SELECT account, webhook_id, toStartOfHour(hour_start, 'UTC'), result,
-    toUInt32(sum(c)), sum(d), arraySort(groupArray(b)),
-    arrayMap(p -> p.2, arraySort(groupArray(tuple(b, toUInt32(c))))), max(latest), toUInt32(sum(t)), any(rows)
+` + hourlySelect
+
+const hourlySelect = `WITH {{from}} AS hour_start, {{to}} AS hour_end
+SELECT account, webhook_id, toStartOfHour(hour_start, 'UTC') AS hour, result AS outcome,
+    toUInt32(sum(c)) AS n, sum(d) AS dur_us, arraySort(groupArray(b)) AS lb,
+    arrayMap(p -> p.2, arraySort(groupArray(tuple(b, toUInt32(c))))) AS ln, max(latest) AS last_at, toUInt32(sum(t)) AS trailing, any(rows) AS ver
 FROM
 (
     SELECT account, webhook_id, result,

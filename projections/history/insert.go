@@ -30,21 +30,33 @@ func (h *History) Insert(ctx context.Context, b *Batch) error {
 type columnOf[R any] struct {
 	name   string
 	values func([]R) any
+	// plain appends the value as rowhash.go writes it down; raw says that it is
+	// bytes of a fixed length.
+	plain func(*R, []byte) []byte
+	raw   bool
 }
 
-func of[R, T any](name string, value func(*R) T) columnOf[R] {
-	return columnOf[R]{name, func(rows []R) any {
+func of[R any, T plainValue](name string, value func(*R) T) columnOf[R] {
+	return columnOf[R]{name: name, values: func(rows []R) any {
 		all := make([]T, len(rows))
 		for i := range rows {
 			all[i] = value(&rows[i])
 		}
 		return all
-	}}
+	}, plain: func(r *R, to []byte) []byte { return appendPlain(to, value(r)) }}
+}
+
+// rawOf is a column of a fixed number of raw bytes.
+func rawOf[R any](name string, value func(*R) []byte) columnOf[R] {
+	c := of(name, value)
+	c.raw = true
+	c.plain = func(r *R, to []byte) []byte { return appendRaw(to, value(r)) }
+	return c
 }
 
 // idOf is a column of 16 raw bytes.
 func idOf[R any](name string, value func(*R) *ids.ID) columnOf[R] {
-	return of(name, func(r *R) []byte { return value(r)[:] })
+	return rawOf(name, func(r *R) []byte { return value(r)[:] })
 }
 
 // columnTypes remembers the types of the tables' columns: over HTTP the driver
@@ -60,7 +72,7 @@ func (h *History) typesOf(ctx context.Context, table string) (map[string]string,
 	if types, ok := h.types.known[table]; ok {
 		return types, nil
 	}
-	rows, err := h.conn.Query(h.asking(ctx), "SELECT name, type FROM system.columns WHERE database = ? AND table = ?", h.name, table)
+	rows, err := h.conn.Query(h.asking(ctx), "SELECT name, type FROM system.columns WHERE database = ? AND table = ?", h.Database(), table)
 	if err != nil {
 		return nil, fmt.Errorf("read the columns of %s: %w", table, err)
 	}
@@ -77,7 +89,7 @@ func (h *History) typesOf(ctx context.Context, table string) (map[string]string,
 		return nil, fmt.Errorf("read the columns of %s: %w", table, err)
 	}
 	if len(types) == 0 {
-		return nil, fmt.Errorf("table %s.%s is missing: start `hookledger serve` once, or `hookledger rebuild`", h.name, table)
+		return nil, fmt.Errorf("table %s.%s is missing: start `hookledger serve` once, or `hookledger rebuild`", h.Database(), table)
 	}
 	if h.types.known == nil {
 		h.types.known = make(map[string]map[string]string)

@@ -39,26 +39,31 @@ func (h *History) Apply(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if !h.conn.at.pinned {
+		if err := h.applyHome(ctx); err != nil {
+			return err
+		}
+	}
 	ddl := driver.Context(ctx, driver.WithSettings(driver.Settings{"max_execution_time": 0}))
 	for _, statement := range []string{"CREATE DATABASE IF NOT EXISTS {{db}}", migrationsTable} {
 		if err := h.conn.Exec(ddl, h.sql(statement)); err != nil {
-			return fmt.Errorf("make database %s: %w", h.name, err)
+			return fmt.Errorf("make database %s: %w", h.Database(), err)
 		}
 	}
 	applied, err := h.applied(ctx)
 	if err != nil {
 		return err
 	}
-	if err := judge(h.name, all, applied); err != nil && !errors.Is(err, ErrSchemaOlder) {
+	if err := judge(h.Database(), all, applied); err != nil && !errors.Is(err, ErrSchemaOlder) {
 		return err
 	}
 	for _, m := range all {
 		if _, ok := applied[m.Version]; ok {
 			continue
 		}
-		for _, statement := range m.Statements(h.name) {
+		for _, statement := range m.Statements(h.Database()) {
 			if err := h.conn.Exec(ddl, statement); err != nil {
-				return fmt.Errorf("apply migration %s to database %s: %w", m.Name, h.name, err)
+				return fmt.Errorf("apply migration %s to database %s: %w", m.Name, h.Database(), err)
 			}
 		}
 		if err := h.conn.Exec(ddl, h.sql("INSERT INTO {{db}}.schema_migrations (version, name, checksum) VALUES (?, ?, ?)"),
@@ -80,7 +85,7 @@ func (h *History) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return judge(h.name, all, applied)
+	return judge(h.Database(), all, applied)
 }
 
 type appliedMigration struct{ name, checksum string }
@@ -88,7 +93,7 @@ type appliedMigration struct{ name, checksum string }
 func (h *History) applied(ctx context.Context) (map[uint32]appliedMigration, error) {
 	rows, err := h.conn.Query(h.asking(ctx), h.sql("SELECT version, name, checksum FROM {{db}}.schema_migrations FINAL"))
 	if err != nil {
-		return nil, fmt.Errorf("read the migrations of database %s: %w", h.name, err)
+		return nil, fmt.Errorf("read the migrations of database %s: %w", h.Database(), err)
 	}
 	defer rows.Close()
 	found := make(map[uint32]appliedMigration)
@@ -96,12 +101,12 @@ func (h *History) applied(ctx context.Context) (map[uint32]appliedMigration, err
 		var version uint32
 		var m appliedMigration
 		if err := rows.Scan(&version, &m.name, &m.checksum); err != nil {
-			return nil, fmt.Errorf("read the migrations of database %s: %w", h.name, err)
+			return nil, fmt.Errorf("read the migrations of database %s: %w", h.Database(), err)
 		}
 		found[version] = m
 	}
 	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("read the migrations of database %s: %w", h.name, err)
+		return nil, fmt.Errorf("read the migrations of database %s: %w", h.Database(), err)
 	}
 	return found, nil
 }

@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	driver "github.com/ClickHouse/clickhouse-go/v2"
-
-	schema "hookledger/schemas/clickhouse"
 )
 
 // DefaultDatabase is the database of the history.
@@ -35,19 +32,23 @@ type Options struct {
 	Now func() time.Time
 }
 
-// History is the history in one ClickHouse database. Its methods are safe for
-// concurrent use. Close ends it.
+// History is the history in ClickHouse: one database, or, where it was rebuilt,
+// the one that is live (see generations.go). Its methods are safe for concurrent
+// use. Close ends it.
 type History struct {
-	conn    driver.Conn
-	db      string // as an identifier
-	name    string
+	// conn puts the database's name in the place of {{db}} in every statement.
+	conn asker
+	// home is the database that was configured. It names the live one.
+	home    string
 	audit   string // the database of the views
 	maxTime time.Duration
 	now     func() time.Time
 	types   columnTypes
 }
 
-// Open reads the DSN and makes a pool of connections; it reaches ClickHouse at the first question.
+// Open reads the DSN and makes a pool of connections; it reaches ClickHouse at
+// the first question, and asks then which database is live. Follow keeps it
+// there.
 func Open(o Options) (*History, error) {
 	opts, err := driver.ParseDSN(o.DSN)
 	if err != nil {
@@ -55,12 +56,12 @@ func Open(o Options) (*History, error) {
 		return nil, errors.New("read the ClickHouse DSN: it is not of the form clickhouse://user:password@host:9000/database or http://user:password@host:8123/database")
 	}
 	opts.TransportFunc = o.Transport
-	h := &History{name: o.Database, audit: o.AuditDatabase, maxTime: o.MaxQueryTime, now: o.Now}
-	if h.name == "" {
-		h.name = opts.Auth.Database
+	h := &History{home: o.Database, audit: o.AuditDatabase, maxTime: o.MaxQueryTime, now: o.Now}
+	if h.home == "" {
+		h.home = opts.Auth.Database
 	}
-	if h.name == "" || h.name == "default" {
-		h.name = DefaultDatabase
+	if h.home == "" || h.home == "default" {
+		h.home = DefaultDatabase
 	}
 	if h.audit == "" {
 		h.audit = DefaultAuditDatabase
@@ -68,18 +69,33 @@ func Open(o Options) (*History, error) {
 	// Every statement names its database, so the connection needs none: the
 	// history's own may not be there yet.
 	opts.Auth.Database = "default"
-	h.db = schema.Identifier(h.name)
 	if h.maxTime == 0 {
 		h.maxTime = 10 * time.Second
 	}
 	if h.now == nil {
 		h.now = time.Now
 	}
-	if h.conn, err = driver.Open(opts); err != nil {
+	conn, err := driver.Open(opts)
+	if err != nil {
 		return nil, fmt.Errorf("open ClickHouse: %w", err)
 	}
+	h.conn = asker{Conn: conn, at: &position{home: h.home, gate: newGate()}}
+	h.conn.at.find = h.choose
 	return h, nil
 }
+
+// At is the history in another database, over the same connections. It stays
+// there, whichever is live, and needs no Close.
+func (h *History) At(database string) *History {
+	pinned := &position{home: h.home, target: target{name: database}, pinned: true}
+	return &History{conn: asker{Conn: h.conn.Conn, at: pinned}, home: h.home, audit: h.audit, maxTime: h.maxTime, now: h.now}
+}
+
+// Pinned says that questions stay where they are, whichever history is live.
+func (h *History) Pinned() bool { return h.conn.at.pinned }
+
+// Database is the name of the database that questions go to.
+func (h *History) Database() string { return h.conn.at.now().name }
 
 // Close ends the connections.
 func (h *History) Close() error { return h.conn.Close() }
@@ -125,5 +141,6 @@ func (h *History) computing(ctx context.Context) context.Context {
 	}))
 }
 
-// sql puts the database's name into a statement.
-func (h *History) sql(text string) string { return strings.ReplaceAll(text, "{{db}}", h.db) }
+// sql marks a text as a statement, whose {{db}} is filled in when it is sent:
+// between the two the history may have gone over to another database.
+func (*History) sql(text string) string { return text }

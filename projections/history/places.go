@@ -64,7 +64,7 @@ func (h *History) Places(ctx context.Context) ([]Place, error) {
 	rows, err := h.conn.Query(h.asking(ctx), h.sql(
 		"SELECT topic, part, next_off, topic_id, sources, hours FROM {{db}}.places FINAL ORDER BY topic, part"))
 	if err != nil {
-		return nil, fmt.Errorf("read the places of database %s: %w", h.name, err)
+		return nil, fmt.Errorf("read the places of database %s: %w", h.Database(), err)
 	}
 	defer rows.Close()
 	var all []Place
@@ -76,7 +76,7 @@ func (h *History) Places(ctx context.Context) ([]Place, error) {
 		var sources [][]any
 		var hours []uint32
 		if err := rows.Scan(&topic, &part, &next, (*[16]byte)(&p.TopicID), &sources, &hours); err != nil {
-			return nil, fmt.Errorf("read the places of database %s: %w", h.name, err)
+			return nil, fmt.Errorf("read the places of database %s: %w", h.Database(), err)
 		}
 		p.Topic, p.Partition, p.Next = ledger.Topic(topic), int32(part), int64(next)
 		p.Sources = make(Sources, len(sources))
@@ -92,7 +92,7 @@ func (h *History) Places(ctx context.Context) ([]Place, error) {
 		all = append(all, p)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("read the places of database %s: %w", h.name, err)
+		return nil, fmt.Errorf("read the places of database %s: %w", h.Database(), err)
 	}
 	slices.SortFunc(all, func(a, b Place) int {
 		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))

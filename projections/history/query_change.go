@@ -68,7 +68,7 @@ func (h *History) Changes(ctx context.Context, account string, p ChangePage) (ch
 		offs[i] = strconv.FormatUint(off, 10)
 	}
 	rows, err := h.conn.Query(h.asking(ctx), "SELECT change_id, recorded_at, requested_at, change, verdict, subject_id, actor_kind, actor_id, request_id, changed, before, after, log_offset FROM ("+
-		view.Select(h.name)+") WHERE account = "+text(account)+" AND subject_id IN ("+strings.Join(subjects, ", ")+")"+
+		view.Select(h.Database())+") WHERE account = "+text(account)+" AND subject_id IN ("+strings.Join(subjects, ", ")+")"+
 		" AND log_offset IN ("+strings.Join(offs, ", ")+") ORDER BY log_offset DESC")
 	if err != nil {
 		return nil, 0, fmt.Errorf("changes of an account: ask ClickHouse: %w", err)

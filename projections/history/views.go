@@ -25,7 +25,7 @@ func (h *History) ApplyViews(ctx context.Context) error {
 	}
 	statements := make([]string, len(views))
 	for i, v := range views {
-		statements[i] = v.Statement(h.audit, h.name)
+		statements[i] = v.Statement(h.audit, h.Database())
 	}
 	statements, checksum := schema.Marked(statements)
 	if h.hasViews(ctx, len(views), checksum) {
@@ -38,7 +38,7 @@ func (h *History) ApplyViews(ctx context.Context) error {
 			if i > 0 {
 				name = "view " + views[i-1].Name
 			}
-			return fmt.Errorf("make the audit database %s over %s: %s: %w", h.audit, h.name, name, err)
+			return fmt.Errorf("make the audit database %s over %s: %s: %w", h.audit, h.Database(), name, err)
 		}
 	}
 	return nil
