@@ -10,7 +10,7 @@ ARGS ?=
 # The race detector needs a C compiler; without one the tests run without it, and say so.
 RACE ?= $(if $(shell command -v "$$(go env CC)" 2>/dev/null),-race)
 # What a package's tests may take, and which packages are tested.
-TEST_TIMEOUT ?= 15m
+TEST_TIMEOUT ?= 30m
 PKG ?= ./...
 FUZZTIME ?= 30s
 # How long Schemathesis tries: 600 for ten minutes.
