@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hookledger/consumers/sender/receivertest"
+	"hookledger/schemas/api/apitest"
 )
 
 // every header of the contract, and those that HTTP itself needs.
@@ -50,6 +51,13 @@ func headers(t *testing.T, q *receivertest.Request, want []string) *http.Request
 		t.Errorf("webhook-timestamp: %v", err)
 	}
 	within(t, "webhook-timestamp", time.Unix(signed, 0), time.Now(), time.Minute)
+	spec, err := specification()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := apitest.New(t, spec).CheckDelivery(parsed.Header, q.Body()); err != nil {
+		t.Errorf("the request is not what the specification says: %v\n%s", err, q.Raw())
+	}
 	return parsed
 }
 

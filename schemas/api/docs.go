@@ -74,6 +74,7 @@ type (
 		Title, Version, About string
 		Style                 template.CSS
 		Groups                []docsGroup
+		Receiver              *docsOperation // what we ask of others
 		Schemas               []docsSchema
 		Errors                []docsError
 	}
@@ -130,6 +131,14 @@ func (s *Spec) docsPage() docsPage {
 		}
 		p.Groups = append(p.Groups, g)
 	}
+	for _, ref := range s.doc.Components.Callbacks {
+		for _, item := range ref.Value.Map() {
+			p.Receiver = &docsOperation{
+				ID: item.Post.OperationID, Method: http.MethodPost, Path: "the webhook's URL", Summary: item.Post.Summary, About: item.Post.Description,
+				Parameters: docsParameters(item.Post.Parameters), Body: mediaBodies(item.Post.RequestBody.Value.Content), Responses: docsResponses(item.Post.Responses),
+			}
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.doc.Components.Schemas)) {
 		sc := s.doc.Components.Schemas[name].Value
 		d := docsSchema{Name: name, About: sc.Description, Type: typeOf(&openapi3.SchemaRef{Value: sc})}
@@ -157,25 +166,33 @@ func (s *Spec) docsOperation(o *Operation, op *openapi3.Operation) docsOperation
 	case CredentialAny:
 		d.Access = "An API key or a JWT with scope `" + string(o.Scope) + "`."
 	}
-	for _, ref := range o.params {
-		p := ref.Value
-		d.Parameters = append(d.Parameters, docsField{
-			Name: p.Name, In: p.In, About: p.Description, Required: p.Required, Type: typeOf(p.Schema),
-		})
-	}
+	d.Parameters = docsParameters(o.params)
 	if op.RequestBody != nil {
 		for _, b := range mediaBodies(op.RequestBody.Value.Content) {
 			b.Limit = size(o.BodyLimit)
 			d.Body = append(d.Body, b)
 		}
 	}
-	for _, status := range slices.Sorted(maps.Keys(op.Responses.Map())) {
-		ref := op.Responses.Value(status)
-		d.Responses = append(d.Responses, docsResponse{
-			Status: status, About: *ref.Value.Description, Body: mediaBodies(ref.Value.Content),
-		})
-	}
+	d.Responses = docsResponses(op.Responses)
 	return d
+}
+
+func docsParameters(params openapi3.Parameters) []docsField {
+	var all []docsField
+	for _, ref := range params {
+		p := ref.Value
+		all = append(all, docsField{Name: p.Name, In: p.In, About: p.Description, Required: p.Required, Type: typeOf(p.Schema)})
+	}
+	return all
+}
+
+func docsResponses(responses *openapi3.Responses) []docsResponse {
+	var all []docsResponse
+	for _, status := range slices.Sorted(maps.Keys(responses.Map())) {
+		ref := responses.Value(status)
+		all = append(all, docsResponse{Status: status, About: *ref.Value.Description, Body: mediaBodies(ref.Value.Content)})
+	}
+	return all
 }
 
 func mediaBodies(content openapi3.Content) []docsBody {

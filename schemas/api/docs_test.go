@@ -64,6 +64,11 @@ func TestDocsHaveEverything(t *testing.T) {
 			}
 		}
 	}
+	for _, header := range []string{"X-Webhook-Signature", "X-Delivery-Attempt-ID", "webhook-signature"} {
+		if !strings.Contains(text, "<code>"+header+"</code>") {
+			t.Errorf("the receiver's header %s is not there", header)
+		}
+	}
 	if !strings.Contains(text, "order.paid") {
 		t.Error("the operator's event name is not there")
 	}

@@ -1,10 +1,13 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -94,6 +97,11 @@ func Load(c *catalogue.Catalogue) (*Spec, error) {
 			}
 		}
 	}
+	for name, ref := range doc.Components.Callbacks {
+		doc.Paths.Value("/api/v2/webhooks").Post.Callbacks = openapi3.Callbacks{
+			strings.ToLower(name): {Ref: "#/components/callbacks/" + name, Value: ref.Value},
+		}
+	}
 	if err := doc.Validate(context.Background()); err != nil {
 		return nil, fmt.Errorf("check the API's specification (schemas/openapi.yaml): %w", err)
 	}
@@ -114,13 +122,43 @@ func Load(c *catalogue.Catalogue) (*Spec, error) {
 	for _, m := range s.methods {
 		slices.Sort(m)
 	}
-	if s.json, err = doc.MarshalJSON(); err != nil {
+	if s.json, err = served(doc); err != nil {
 		return nil, fmt.Errorf("write the API's specification as JSON: %w", err)
 	}
 	sum := sha256.Sum256(s.json)
 	s.etag = `"` + hex.EncodeToString(sum[:8]) + `"`
 	s.docs, err = s.renderDocs()
 	return s, err
+}
+
+// served is the document as others see it: without what only our generators read.
+func served(doc *openapi3.T) ([]byte, error) {
+	whole, err := doc.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	var tree any
+	d := json.NewDecoder(bytes.NewReader(whole))
+	d.UseNumber()
+	if err := d.Decode(&tree); err != nil {
+		return nil, err
+	}
+	strip(tree)
+	return json.Marshal(tree)
+}
+
+func strip(tree any) {
+	switch t := tree.(type) {
+	case map[string]any:
+		maps.DeleteFunc(t, func(name string, _ any) bool { return strings.HasPrefix(name, "x-go-") })
+		for _, v := range t {
+			strip(v)
+		}
+	case []any:
+		for _, v := range t {
+			strip(v)
+		}
+	}
 }
 
 func (s *Spec) add(path, method string, item *openapi3.PathItem, op *openapi3.Operation) error {

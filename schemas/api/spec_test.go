@@ -15,6 +15,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/google/go-cmp/cmp"
 
+	"hookledger/schemas"
 	"hookledger/schemas/api/apierr"
 	"hookledger/schemas/catalogue"
 )
@@ -266,5 +267,38 @@ func TestRequestBodiesAreClosed(t *testing.T) {
 		if o.body != nil {
 			walk(o.ID, o.body)
 		}
+	}
+}
+
+// What is served names what a receiver gets, and nothing that only our generators read.
+func TestServedForOthers(t *testing.T) {
+	var served struct {
+		Paths map[string]struct {
+			Post struct {
+				Callbacks map[string]json.RawMessage `json:"callbacks"`
+			} `json:"post"`
+		} `json:"paths"`
+	}
+	s := load(t, "order.paid")
+	if err := json.Unmarshal(s.JSON(), &served); err != nil {
+		t.Fatal(err)
+	}
+	if got := string(served.Paths["/api/v2/webhooks"].Post.Callbacks["delivery"]); got != `{"$ref":"#/components/callbacks/Delivery"}` {
+		t.Errorf("the callback of CreateWebhook is %s", got)
+	}
+	for _, name := range []string{"x-go-type", "x-go-type-skip-optional-pointer", "x-go-type-import"} {
+		if bytes.Contains(s.JSON(), []byte(`"`+name+`"`)) {
+			t.Errorf("%s is served", name)
+		}
+		if !bytes.Contains(schemas.OpenAPI, []byte(name)) {
+			t.Errorf("%s is nowhere: this test shows nothing", name)
+		}
+	}
+	doc, err := openapi3.NewLoader().LoadFromData(s.JSON())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := doc.Validate(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

@@ -140,6 +140,25 @@ func (c *Checker) Check(method, path string, status int, h http.Header, body []b
 	return checkBody(resp, h.Get("Content-Type"), body)
 }
 
+// CheckDelivery says what is wrong with a request to a receiver. An Accept-Encoding and the like, which HTTP allows
+// anyone, are for the caller to judge.
+func (c *Checker) CheckDelivery(h http.Header, body []byte) error {
+	op := c.spec.Document().Components.Callbacks["Delivery"].Value.Value("{$request.body#/url}").Post
+	for _, ref := range op.Parameters {
+		p := ref.Value
+		values := h.Values(p.Name)
+		switch {
+		case len(values) > 1, p.Required && len(values) == 0:
+			return fmt.Errorf("header %s is there %d times", p.Name, len(values))
+		case len(values) == 1:
+			if err := p.Schema.Value.VisitJSON(values[0]); err != nil {
+				return fmt.Errorf("header %s: %w", p.Name, err)
+			}
+		}
+	}
+	return checkContent(op.RequestBody.Value.Content, h.Get("Content-Type"), body)
+}
+
 func checkHeaders(resp *openapi3.Response, h http.Header) error {
 	for name := range h {
 		if slices.Contains(unspoken, name) {
@@ -178,8 +197,12 @@ func checkBody(resp *openapi3.Response, contentType string, body []byte) error {
 		}
 		return nil
 	}
+	return checkContent(resp.Content, contentType, body)
+}
+
+func checkContent(of openapi3.Content, contentType string, body []byte) error {
 	media, _, _ := strings.Cut(contentType, ";")
-	content := resp.Content[strings.TrimSpace(media)]
+	content := of[strings.TrimSpace(media)]
 	if content == nil {
 		return fmt.Errorf("content type %q is not specified", contentType)
 	}

@@ -67,3 +67,43 @@ func TestWhatMustFail(t *testing.T) {
 		t.Errorf("seen: %v", check.Seen())
 	}
 }
+
+// A request to a receiver that is not as specified is said.
+func TestDeliveryThatMustFail(t *testing.T) {
+	cat, err := catalogue.Load("", []string{"order.paid"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := api.Load(cat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := apitest.New(t, spec)
+	const body = `{"id":"evt_1","event":"order.paid","created_at":"2026-01-02T03:04:05.678Z","api_version":"2024-01","data":{"a":1,"a":2}}`
+	for _, x := range []struct{ about, header, value, body, want string }{
+		{about: "as it must be", body: body},
+		{"no signature", "X-Webhook-Signature", "", body, "X-Webhook-Signature"},
+		{"upper-case hex", "X-Webhook-Signature", "sha256=" + strings.Repeat("A", 64), body, "X-Webhook-Signature"},
+		{"a form", "Content-Type", "text/plain", body, "text/plain"},
+		{"no data", "", "", `{"id":"evt_1","event":"e","created_at":"2026-01-02T03:04:05.678Z","api_version":"2024-01"}`, "data"},
+		{"another time", "", "", strings.Replace(body, ".678Z", "Z", 1), "created_at"},
+	} {
+		h := http.Header{}
+		for name, value := range map[string]string{
+			"Content-Type": "application/json", "X-Webhook-Signature": "sha256=" + strings.Repeat("a", 64), "X-Webhook-ID": "wh_1", "X-Event-Type": "order.paid",
+			"webhook-id": "del_1", "webhook-timestamp": "1", "webhook-signature": "v1," + strings.Repeat("A", 43) + "=",
+		} {
+			h.Set(name, value)
+		}
+		if x.header != "" {
+			h.Del(x.header)
+			if x.value != "" {
+				h.Set(x.header, x.value)
+			}
+		}
+		err := c.CheckDelivery(h, []byte(x.body))
+		if (err == nil) != (x.want == "") || err != nil && !strings.Contains(err.Error(), x.want) {
+			t.Errorf("%s: %v, want %q", x.about, err, x.want)
+		}
+	}
+}

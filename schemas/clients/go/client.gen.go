@@ -1083,6 +1083,27 @@ type WebhookPatch struct {
 	URL *WebhookURL `json:"url,omitempty"`
 }
 
+// WebhookPayload The body that a receiver gets.
+type WebhookPayload struct {
+	// APIVersion The form of this body: `2024-01`.
+	APIVersion string `json:"api_version"`
+
+	// CreatedAt RFC 3339, UTC, milliseconds.
+	CreatedAt Timestamp `json:"created_at"`
+
+	// Data As it was published.
+	Data json.RawMessage `json:"data"`
+
+	// Event The event's name; `test` for a test event.
+	Event string `json:"event"`
+
+	// ID The event's id: `evt_...`, `evt_test_...` for a test event.
+	ID string `json:"id"`
+
+	// Metadata The webhook's own, left out when it has none.
+	Metadata json.RawMessage `json:"metadata,omitempty"`
+}
+
 // WebhookSecret `whsec_` and the base64 of 32 random bytes.
 type WebhookSecret = string
 
