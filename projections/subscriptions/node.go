@@ -43,9 +43,11 @@ type Subscriptions struct {
 	opts      Options
 	progress  *progress
 	questions *questions
-	// head and savedFacts belong to the snapshot; only Run uses them.
+	// head and savedFacts belong to the snapshot; they and read are Run's alone.
 	head       snapshotHead
 	savedFacts int64
+	// read counts the records that came from the log since the start.
+	read int64
 
 	mu       sync.Mutex
 	verdicts map[ids.ID]chan<- Verdict // by fact_id, of the commands under way on this node
@@ -141,6 +143,11 @@ func (s *Subscriptions) follow(ctx context.Context) error {
 		return err
 	}
 	defer reader.Close()
+	ends, err := s.log.Ends(ctx, ledger.Config)
+	if err != nil {
+		return err
+	}
+	started := s.sayStarted(ends)
 	for partition, next := range s.progress.positions() {
 		reader.Add(ledger.Config, int32(partition), next)
 	}
@@ -157,13 +164,34 @@ func (s *Subscriptions) follow(ctx context.Context) error {
 				if err := s.apply(r); err != nil {
 					return err
 				}
+				s.read++
 			}
 			s.progress.advance(b.Partition, s.Next(b.Partition))
+		}
+		if !started {
+			started = s.sayStarted(ends)
 		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// sayStarted says, once config is applied up to where it ended at the start,
+// how many of its records the snapshot spared and how many were read.
+func (s *Subscriptions) sayStarted(ends map[int32]int64) bool {
+	positions := s.progress.positions()
+	for partition, end := range ends {
+		if positions[partition] < end {
+			return false
+		}
+	}
+	var applied int64
+	for _, next := range positions {
+		applied += next
+	}
+	s.opts.Logger.Info("config is applied", slog.Int64("from_snapshot", applied-s.read), slog.Int64("read", s.read))
+	return true
 }
 
 func (s *Subscriptions) apply(r *kgo.Record) error {

@@ -61,8 +61,12 @@ func decodeSnapshot(b []byte, want snapshotHead) ([]savedPart, error) {
 	if err := dec.Decode(&head); err != nil {
 		return nil, fmt.Errorf("%w: %w", errSnapshot, err)
 	}
+	if head.Format != want.Format || head.Rules != want.Rules {
+		return nil, fmt.Errorf("%w: it is of format %d and of version %d of the fold, this program has %d and %d", errSnapshot,
+			head.Format, head.Rules, want.Format, want.Rules)
+	}
 	if head != want {
-		return nil, fmt.Errorf("%w: it is of another log or another version of the program", errSnapshot)
+		return nil, fmt.Errorf("%w: it is of another log", errSnapshot)
 	}
 	var parts []savedPart
 	if err := dec.Decode(&parts); err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"hookledger/deploy/embedded/broker/brokertest"
@@ -68,6 +69,22 @@ func TestSnapshot(t *testing.T) {
 	if _, used := load(good, openLog(t, b, brokertest.Prefix(t), nil)); used {
 		t.Error("used on another log")
 	}
+	// Of another version of the fold, and all else fits.
+	for _, head := range []snapshotHead{
+		{whole.head.Format + 1, whole.head.Rules, whole.head.Cluster, whole.head.Topic, whole.head.Partitions},
+		{whole.head.Format, whole.head.Rules - 1, whole.head.Cluster, whole.head.Topic, whole.head.Partitions},
+	} {
+		other, err := encodeSnapshot(head, saved(whole))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := decodeSnapshot(other, whole.head); err == nil || !strings.Contains(err.Error(), "version") {
+			t.Errorf("of another version: %v", err)
+		}
+		if _, used := load(other, log); used {
+			t.Errorf("used, made by format %d and version %d of the fold", head.Format, head.Rules)
+		}
+	}
 	// A log that lost its tail, or has another one.
 	parts := saved(whole)
 	for p := range parts {
@@ -106,4 +123,104 @@ func TestSnapshot(t *testing.T) {
 		}
 	}
 	same(t, fromStart, fromSnapshot)
+}
+
+// started waits for what a node says at its start, and gives its counts.
+func started(t *testing.T, log *ledger.Log, folder string) (s *Subscriptions, fromSnapshot, read int, said string) {
+	t.Helper()
+	var b lockedBuffer
+	s, stop := running(t, log, Options{Folder: folder, Logger: slog.New(slog.NewTextHandler(&b, nil))})
+	if err := s.Barrier(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := stop(); err != nil { // what Run says at its start is said before it ends
+		t.Fatal(err)
+	}
+	said = b.String()
+	at := strings.Index(said, "from_snapshot=")
+	if at < 0 || strings.Count(said, "from_snapshot=") != 1 {
+		t.Fatalf("the node said %q", said)
+	}
+	if _, err := fmt.Sscanf(said[at:], "from_snapshot=%d read=%d", &fromSnapshot, &read); err != nil {
+		t.Fatal(err)
+	}
+	return s, fromSnapshot, read, said
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// A start reads what came after the snapshot and nothing else; without one, or
+// with one that does not fit, it reads all; and the fold is the same each time.
+func TestStartReadsOnlyTheTail(t *testing.T) {
+	b, folder := brokertest.Start(t), t.TempDir()
+	log := openLog(t, b, brokertest.Prefix(t), nil)
+	path := filepath.Join(folder, snapshotName)
+	write := func(o Options, from, to uint64) {
+		t.Helper()
+		s, stop := running(t, log, o)
+		for n := from; n < to; n++ {
+			s.must(t, Applied, fmt.Sprint("account-", n%5), with(idem(byte(n), 1), newFact(n+1, nil)))
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(Options{Folder: folder}, 0, 40)
+	early, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(Options{}, 40, 47)
+	all, _, read, _ := started(t, log, t.TempDir())
+	if read != 47 {
+		t.Errorf("without a snapshot %d records were read, config has 47", read)
+	}
+	otherVersion, err := func() ([]byte, error) {
+		head := all.head
+		head.Rules--
+		return encodeSnapshot(head, saved(all))
+	}()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, start := range []struct {
+		name               string
+		snapshot           []byte // nil is what the last start left
+		fromSnapshot, read int
+		thrownAway         bool
+	}{
+		{"the tail", early, 40, 7, false},
+		{"all is in the snapshot", nil, 47, 0, false},
+		{"an old one put back", early, 40, 7, false},
+		{"of another version of the fold", otherVersion, 0, 47, true},
+		{"cut", early[:len(early)/2], 0, 47, true},
+	} {
+		t.Run(start.name, func(t *testing.T) {
+			if start.snapshot != nil {
+				if err := os.WriteFile(path, start.snapshot, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s, fromSnapshot, read, said := started(t, log, folder)
+			if fromSnapshot != start.fromSnapshot || read != start.read || strings.Contains(said, "thrown away") != start.thrownAway {
+				t.Errorf("%d from the snapshot, %d read, want %d and %d; said %s", fromSnapshot, read, start.fromSnapshot, start.read, said)
+			}
+			same(t, all, s)
+		})
+	}
 }
