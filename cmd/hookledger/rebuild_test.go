@@ -39,6 +39,11 @@ func (c *caller) requests(hooks []hook, events []string) []string {
 	for _, e := range events {
 		all = append(all, "/events/"+e, "/events/"+e+"?limit=1")
 	}
+	all = append(all, figures(hooks, time.Now().UTC().Truncate(time.Second).Add(time.Second))...)
+	all = append(all, "/audit/changes", "/audit/changes?limit=2")
+	for _, h := range hooks {
+		all = append(all, "/audit/changes?limit=1&webhook_id="+h.id)
+	}
 	link := regexp.MustCompile(`<[^>]*(/api/v2/[^>]*)>; rel="next"`)
 	delivery := regexp.MustCompile(`"delivery_id":"(del_[0-9a-v]+)"`)
 	for i := 0; i < len(all); i++ {
@@ -52,6 +57,31 @@ func (c *caller) requests(hooks []hook, events []string) []string {
 				all = append(all, one, one+"/attempts", one+"/attempts?limit=1")
 			}
 		}
+	}
+	return all
+}
+
+// figures asks for the figures up to a time, by every filter, bucket and group.
+// The range is given whole, so that it stays the same whenever it is asked for.
+func figures(hooks []hook, to time.Time) []string {
+	closed := func(path string, length time.Duration, pairs ...string) string {
+		pairs = append(pairs, "from", to.Add(-length).Format(time.RFC3339), "to", to.Format(time.RFC3339))
+		return query(path, pairs...)
+	}
+	var all []string
+	for _, path := range []string{"/analytics/deliveries", "/analytics/attempts"} {
+		all = append(all, closed(path, time.Hour), closed(path, time.Hour, "bucket", "minute"), closed(path, 30*time.Hour, "bucket", "hour", "group_by", "webhook"),
+			closed(path, 70*24*time.Hour, "bucket", "day", "time_zone", "Europe/Berlin"), closed(path, 24*time.Hour, "bucket", "hour", "time_zone", "Asia/Kathmandu", "group_by", "event"),
+			closed(path, time.Hour, "event", "export.ready"), closed(path, time.Hour, "event", "media.created"))
+		for _, h := range hooks {
+			all = append(all, closed(path, 2*time.Hour, "webhook_id", h.id))
+		}
+	}
+	for _, status := range []string{"pending", "retrying", "delivered", "failed"} {
+		all = append(all, closed("/analytics/deliveries", time.Hour, "status", status))
+	}
+	for _, outcome := range []string{"delivered", "http_status"} {
+		all = append(all, closed("/analytics/attempts", 26*time.Hour, "outcome", outcome, "group_by", "webhook"))
 	}
 	return all
 }
@@ -154,8 +184,14 @@ func TestRebuildChangesNoAnswer(t *testing.T) {
 	hooks, events := c.past(t)
 	requests := c.requests(hooks, events)
 	want := c.settledReadings(requests)
-	if len(want) < 60 {
+	if len(want) < 100 {
 		t.Fatalf("only %d answers are compared", len(want))
+	}
+	for path, answer := range want {
+		figure, change := strings.HasPrefix(path, "/analytics/"), strings.HasPrefix(path, "/audit/")
+		if (figure || change) && !strings.HasPrefix(answer, "200\n") {
+			t.Errorf("%s: %s", path, answer)
+		}
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
